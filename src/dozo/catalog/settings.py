@@ -1,0 +1,40 @@
+"""Django's settings for the catalog: no project, no secrets, a database at the site's home.
+
+The default database is the catalog of ``$DOZO_HOME``; without that variable it is in memory,
+which is what type checkers and ``makemigrations`` need. Sites open their own database by path
+(:meth:`dozo.catalog.store.Catalog.open`).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+CATALOG_NAME = "catalog.sqlite3"
+
+
+def sqlite_database(path: str) -> dict[str, Any]:
+    """The connection settings of one SQLite catalog; ``path`` may be ``:memory:``.
+
+    WAL lets readers go on while one process writes. IMMEDIATE transactions wait for a
+    writer instead of failing half-way.
+    """
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "timeout": 30,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+        },
+    }
+
+
+_home = os.environ.get("DOZO_HOME")
+
+DATABASES = {"default": sqlite_database(str(Path(_home) / CATALOG_NAME) if _home else ":memory:")}
+INSTALLED_APPS = ["dozo.catalog"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Nothing here signs anything; sessions will bring a key of their own, kept in the home.
+SECRET_KEY = "catalog-only"  # noqa: S105

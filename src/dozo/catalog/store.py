@@ -1,0 +1,247 @@
+"""One site's catalog: opened by path, asked and told through one object.
+
+Several catalogs can be open in one process (tests run two sites); every query names its own
+database, so that none can reach another site's rows.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import django
+from django.apps import apps
+from django.db import connections, transaction
+from django.db.models import Manager, Model, Q, QuerySet
+from django.db.utils import DatabaseError
+
+from dozo.catalog import settings as catalog_settings
+from dozo.catalog.errors import (
+    Ambiguous,
+    CatalogUnusable,
+    RecoveryPointUnknown,
+    ServerUnknown,
+    SnapshotUnknown,
+    TemplateUnknown,
+    Unknown,
+    VolumeUnknown,
+)
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+Row = TypeVar("Row", bound=Model)
+
+_NEAR_LIMIT = 8
+_setup_lock = threading.Lock()
+
+
+def set_up_django() -> None:
+    """Load Django with the catalog's settings, once a process."""
+    with _setup_lock:
+        if not apps.ready:
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dozo.catalog.settings")
+            django.setup()
+
+
+class Catalog:
+    """The catalog of one site."""
+
+    def __init__(self, path: Path, alias: str) -> None:
+        self.path = path
+        self.alias = alias
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or make the catalog at ``path`` and bring its schema up to date.
+
+        Raises :class:`CatalogUnusable`.
+        """
+        set_up_django()
+        alias = str(path.absolute())
+        if alias not in connections.databases:
+            connections.databases[alias] = catalog_settings.sqlite_database(alias)
+            # Fills in Django's defaults for the entry just made.
+            connections.configure_settings(connections.databases)
+        catalog = cls(path, alias)
+        try:
+            catalog.migrate()
+        except (DatabaseError, OSError) as error:
+            catalog.close()
+            raise CatalogUnusable(str(path), str(error)) from error
+        return catalog
+
+    def close(self) -> None:
+        """Close this thread's connection and forget the database."""
+        connections[self.alias].close()
+        del connections[self.alias]
+        connections.databases.pop(self.alias, None)
+
+    def migrate(self) -> None:
+        """Apply the migrations that the database lacks."""
+        from django.core.management import call_command  # noqa: PLC0415  slow, seldom needed
+        from django.db.migrations.executor import MigrationExecutor  # noqa: PLC0415
+
+        executor = MigrationExecutor(connections[self.alias])
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            call_command("migrate", database=self.alias, verbosity=0, interactive=False)
+            self.path.chmod(0o600)
+
+    def transaction(self) -> transaction.Atomic:
+        """All or nothing: a context manager."""
+        return transaction.atomic(using=self.alias)
+
+    # The tables, each as a query on this catalog's own database.
+
+    @property
+    def sites(self) -> "QuerySet[models.Site]":
+        """Sites."""
+        return self._rows("Site")
+
+    @property
+    def tenants(self) -> "QuerySet[models.Tenant]":
+        """Tenants."""
+        return self._rows("Tenant")
+
+    @property
+    def servers(self) -> "QuerySet[models.Server]":
+        """Servers."""
+        return self._rows("Server")
+
+    @property
+    def volumes(self) -> "QuerySet[models.Volume]":
+        """Volumes."""
+        return self._rows("Volume")
+
+    @property
+    def recovery_points(self) -> "QuerySet[models.RecoveryPoint]":
+        """Recovery points."""
+        return self._rows("RecoveryPoint")
+
+    @property
+    def snapshots(self) -> "QuerySet[models.Snapshot]":
+        """Snapshots, deleted ones included."""
+        return self._rows("Snapshot")
+
+    @property
+    def templates(self) -> "QuerySet[models.Template]":
+        """Templates, deleted ones included."""
+        return self._rows("Template")
+
+    @property
+    def copies(self) -> "QuerySet[models.Copy]":
+        """Copies."""
+        return self._rows("Copy")
+
+    def _rows(self, model: str) -> "QuerySet[Any]":
+        manager: Manager[Any] = apps.get_model("catalog", model)._default_manager  # noqa: SLF001  Django's documented name
+        return manager.using(self.alias)
+
+    # References as people give them: an id, the beginning of one, or a name.
+
+    def server(self, reference: str, *, present: bool = False) -> "models.Server":
+        """The server; with ``present``, only one that is on this site's hypervisor."""
+        rows = self.servers.filter(present=True) if present else self.servers
+        return _one(
+            rows,
+            reference,
+            id_field="uuid",
+            describe=lambda row: f"{row.name} ({row.uuid})",
+            error=ServerUnknown,
+            word="server",
+            prefer=lambda row: row.present,
+        )
+
+    def volume(self, reference: str) -> "models.Volume":
+        """The volume; ``SERVER/DEVICE`` names an attached one too."""
+        server_name, slash, device = reference.rpartition("/")
+        if slash and server_name:
+            found = self.volumes.filter(device=device, server__isnull=False).filter(
+                Q(server__name=server_name) | _id_prefix("server__uuid", server_name)
+            )
+            here = [row for row in found.select_related("server") if row.state == "attached"]
+            if len(here) == 1:
+                return here[0]
+        return _one(
+            self.volumes,
+            reference,
+            id_field="volume_id",
+            describe=lambda row: f"{row.name} ({row.volume_id})",
+            error=VolumeUnknown,
+            word="volume",
+            prefer=lambda row: row.state != "gone",
+        )
+
+    def snapshot(self, reference: str) -> "models.Snapshot":
+        """The snapshot; a deleted one answers only when no other does."""
+        return _one(
+            self.snapshots,
+            reference,
+            id_field="snapshot_id",
+            describe=_id_and_name,
+            error=SnapshotUnknown,
+            word="snapshot",
+            prefer=lambda row: row.deleted_at is None,
+        )
+
+    def template(self, reference: str) -> "models.Template":
+        """The template; deleted ones are unknown."""
+        return _one(
+            self.templates.filter(deleted_at=None),
+            reference,
+            id_field="snapshot_id",
+            describe=_id_and_name,
+            error=TemplateUnknown,
+            word="template",
+        )
+
+    def recovery_point(self, reference: str) -> "models.RecoveryPoint":
+        """The recovery point."""
+        return _one(
+            self.recovery_points,
+            reference,
+            id_field="recovery_point_id",
+            describe=lambda row: f"{row.recovery_point_id[:12]} ({row.name})",
+            error=RecoveryPointUnknown,
+            word="recovery point",
+        )
+
+
+def _id_and_name(row: Any) -> str:
+    return f"{row.snapshot_id[:12]} ({row.name})"
+
+
+def _id_prefix(field: str, reference: str) -> Q:
+    """A condition for ids that begin with ``reference``; none for what is no hexadecimal."""
+    digits = reference.replace("-", "").lower()
+    if len(digits) < 2 or any(digit not in "0123456789abcdef" for digit in digits):
+        return Q(pk__in=[])
+    # SQLite keeps a UUID as 32 digits; text ids are compared the same way.
+    return Q(**{f"{field}__startswith": digits})
+
+
+def _one(
+    rows: "QuerySet[Row]",
+    reference: str,
+    *,
+    id_field: str,
+    describe: Callable[[Row], str],
+    error: type[Unknown],
+    word: str,
+    prefer: Callable[[Row], bool] = lambda _row: True,
+) -> Row:
+    """The one row that ``reference`` means: an exact name first, then the beginning of an id."""
+    for condition in (Q(name=reference), _id_prefix(id_field, reference)):
+        found = list(rows.filter(condition)[: _NEAR_LIMIT + 1])
+        preferred = [row for row in found if prefer(row)] or found
+        if len(preferred) == 1:
+            return preferred[0]
+        if preferred:
+            raise Ambiguous(word, reference, [describe(row) for row in preferred])
+    near = _names(row for row in rows[:_NEAR_LIMIT] if prefer(row))
+    raise error(word, reference, near)
+
+
+def _names(rows: Iterable[Model]) -> list[str]:
+    return list(dict.fromkeys(str(row) for row in rows))

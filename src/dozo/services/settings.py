@@ -1,0 +1,346 @@
+"""A site's settings: ``dozo.toml`` in its home, written with comments and checked when read."""
+
+import json
+import os
+import tomllib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dozo.model.errors import DozoError, ErrorKind
+from dozo.services.notes import fsync_directory
+
+FILE_NAME = "dozo.toml"
+# A site's id follows from its name, so a site that is set up again after a loss, under the
+# same name, is the same origin to every snapshot that it took before.
+_SITE_NAMESPACE = uuid.UUID("6f0d1a5e-93d5-5b0f-9a55-d0b0d0b0d0b0")
+
+
+@dataclass(eq=False)
+class HomeMissing(DozoError):
+    """There is no site at the given home."""
+
+    code = "site.home_missing"
+    kind = ErrorKind.NOT_FOUND
+    text = "no site in {self.home}: {self.file} does not exist"
+    hint = "Make one with `dozo --home {self.home} init`, or name another home (--home, DOZO_HOME)."
+    home: str
+    file: str = FILE_NAME
+
+
+@dataclass(eq=False)
+class HomeExists(DozoError):
+    """A site is there already."""
+
+    code = "site.home_exists"
+    kind = ErrorKind.REFUSED
+    text = "{self.home} already holds the site {self.name!r}"
+    hint = "Choose another home, or edit its dozo.toml."
+    home: str
+    name: str
+
+
+@dataclass(eq=False)
+class SettingsInvalid(DozoError):
+    """``dozo.toml`` cannot be used."""
+
+    code = "site.settings_invalid"
+    kind = ErrorKind.USAGE
+    text = "{self.path}: {self.problem}"
+    hint = "Correct the file; docs/cli.md describes every setting."
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class PeerUnknown(DozoError):
+    """The site has no such peer."""
+
+    code = "site.peer_unknown"
+    kind = ErrorKind.NOT_FOUND
+    text = "this site has no peer {self.name!r} (it has: {self.known})"
+    hint = "Add one with `dozo site add-peer`."
+    name: str
+    known: str
+
+
+@dataclass(eq=False)
+class PeerExists(DozoError):
+    """A peer of that name is known already."""
+
+    code = "site.peer_exists"
+    kind = ErrorKind.REFUSED
+    text = "the peer {self.name!r} is known already, with the vault {self.vault}"
+    hint = "Edit dozo.toml to change it."
+    name: str
+    vault: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another site, as this one knows it."""
+
+    name: str
+    vault: str
+    public_key: str
+
+    @property
+    def site_id(self) -> str:
+        """The id under which the peer's own snapshots name their origin."""
+        return site_id(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that ``dozo.toml`` says. Sizes are bytes, times as their names say."""
+
+    home: Path
+    name: str
+    vault: str
+    keys: Path
+    pool: Path
+    libvirt: str = "qemu:///system"
+    scratch: Path = Path()
+    scratch_bytes: int | None = None
+    freeze_limit_seconds: float = 10.0
+    agent_timeout_seconds: float = 5.0
+    reread_days: int = 30
+    parallel_volumes: int = 2
+    tenant: str = "default"
+    peers: tuple[Peer, ...] = field(default=())
+
+    @property
+    def site_id(self) -> str:
+        """The id that snapshots of this site carry as their origin."""
+        return site_id(self.name)
+
+    @property
+    def notes(self) -> Path:
+        """Where notes about work in flight lie."""
+        return self.home / "notes"
+
+    def peer(self, name: str) -> Peer:
+        """The peer of that name; :class:`PeerUnknown` otherwise."""
+        for one in self.peers:
+            if one.name == name:
+                return one
+        raise PeerUnknown(name, ", ".join(one.name for one in self.peers) or "none")
+
+
+def site_id(name: str) -> str:
+    """The id of the site called ``name``: 32 hexadecimal digits."""
+    return uuid.uuid5(_SITE_NAMESPACE, name).hex
+
+
+def default_home() -> Path:
+    """``$DOZO_HOME``, or where a host's only site lives."""
+    return Path(os.environ.get("DOZO_HOME") or "/var/lib/dozo")
+
+
+_TEMPLATE = """\
+# The settings of one Dozo site. Paths may be relative to this file's folder.
+
+[site]
+# The id of this site follows from its name: keep it for as long as snapshots bear it.
+name = {name}
+# The owner of servers that nobody has assigned to a tenant.
+tenant = "default"
+
+[vault]
+# The backup storage of this site: a folder, best on disks of its own.
+url = {vault}
+# The site's keys. Without them nothing in the vault can be read: keep a copy elsewhere.
+keys = {keys}
+
+[hypervisor]
+libvirt = {libvirt}
+# Where Dozo puts the images of restored volumes. QEMU's user must be able to enter it.
+pool = {pool}
+# Where a live snapshot keeps what the guest overwrites meanwhile; the same demands as the pool.
+scratch = {scratch}
+# The most that one live snapshot may take there, in bytes; what is free, unless set.
+# scratch_bytes = 10737418240
+
+[capture]
+# A guest is thawed after this time, whatever happens to Dozo.
+freeze_limit_seconds = 10
+# How long the guest agent may take to answer before the guest counts as having none.
+agent_timeout_seconds = 5
+# What change tracking calls unchanged is read again, a part each time, within so many days.
+reread_days = 30
+# Volumes of one server that are read at the same time.
+parallel_volumes = 2
+
+# Other sites, added by `dozo site add-peer`:
+# [[peers]]
+# name = "dr"
+# vault = "/mnt/dr/vault"
+# public_key = "…"
+"""
+
+
+def quoted(text: str) -> str:
+    """``text`` as a TOML string (JSON's form, which TOML shares once nothing is surrogate)."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_new(
+    home: Path, *, name: str, vault: str, keys: Path, pool: Path, scratch: Path, libvirt: str
+) -> Path:
+    """Write a commented ``dozo.toml`` into an existing home; :class:`HomeExists` if one is there.
+
+    The file is durable when this returns.
+    """
+    path = home / FILE_NAME
+    text = _TEMPLATE.format(
+        name=quoted(name),
+        vault=quoted(vault),
+        keys=quoted(str(keys)),
+        libvirt=quoted(libvirt),
+        pool=quoted(str(pool)),
+        scratch=quoted(str(scratch)),
+    )
+    if path.exists():
+        raise HomeExists(str(home), load(home).name)
+    _replace(path, text)
+    return path
+
+
+def add_peer(home: Path, peer: Peer) -> Settings:
+    """Append a peer to ``dozo.toml``, leaving the rest of the file as it is."""
+    settings = load(home)
+    for known in settings.peers:
+        if known.name == peer.name:
+            if known == peer:
+                return settings
+            raise PeerExists(peer.name, known.vault)
+    if peer.name == settings.name:
+        raise PeerExists(peer.name, settings.vault)
+    path = home / FILE_NAME
+    block = (
+        f"\n[[peers]]\nname = {quoted(peer.name)}\nvault = {quoted(peer.vault)}\n"
+        f"public_key = {quoted(peer.public_key)}\n"
+    )
+    _replace(path, path.read_text().rstrip("\n") + "\n" + block)
+    return load(home)
+
+
+def load(home: Path) -> Settings:
+    """The settings of the site in ``home``; :class:`HomeMissing`, :class:`SettingsInvalid`."""
+    path = home / FILE_NAME
+    try:
+        plain = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise HomeMissing(str(home)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(str(path), str(error)) from error
+    return _Reader(path, plain).settings()
+
+
+_KNOWN = {
+    "site": {"name", "tenant"},
+    "vault": {"url", "keys"},
+    "hypervisor": {"libvirt", "pool", "scratch", "scratch_bytes"},
+    "capture": {
+        "freeze_limit_seconds",
+        "agent_timeout_seconds",
+        "reread_days",
+        "parallel_volumes",
+    },
+}
+
+
+class _Reader:
+    """Reads and checks the tables of one settings file."""
+
+    def __init__(self, path: Path, plain: Mapping[str, Any]) -> None:
+        self.path = path
+        self.plain = plain
+
+    def settings(self) -> Settings:
+        self._refuse_unknown()
+        home = self.path.parent.absolute()
+        pool = home / self._text("hypervisor", "pool")
+        return Settings(
+            home=home,
+            name=self._text("site", "name"),
+            tenant=self._text("site", "tenant", "default"),
+            vault=self._vault_url(self._text("vault", "url")),
+            keys=home / self._text("vault", "keys", "keys"),
+            pool=pool,
+            libvirt=self._text("hypervisor", "libvirt", "qemu:///system"),
+            scratch=home / self._text("hypervisor", "scratch", str(pool / ".scratch")),
+            scratch_bytes=self._optional_count("hypervisor", "scratch_bytes"),
+            freeze_limit_seconds=self._number("capture", "freeze_limit_seconds", 10, 0.1, 60),
+            agent_timeout_seconds=self._number("capture", "agent_timeout_seconds", 5, 0.1, 60),
+            reread_days=int(self._number("capture", "reread_days", 30, 1, 3650)),
+            parallel_volumes=int(self._number("capture", "parallel_volumes", 2, 1, 64)),
+            peers=self._peers(),
+        )
+
+    def _vault_url(self, url: str) -> str:
+        return url if "://" in url else str(self.path.parent.absolute() / url)
+
+    def _peers(self) -> tuple[Peer, ...]:
+        entries = self.plain.get("peers", [])
+        if not isinstance(entries, list):
+            raise self._invalid("peers must be [[peers]] tables")
+        found = []
+        for entry in entries:
+            values = {}
+            for key in ("name", "vault", "public_key"):
+                value = entry.get(key)
+                if not isinstance(value, str) or not value:
+                    raise self._invalid(f"a peer needs {key} as text")
+                values[key] = value
+            values["vault"] = self._vault_url(values["vault"])
+            found.append(Peer(**values))
+        if len({peer.name for peer in found}) != len(found):
+            raise self._invalid("two peers have the same name")
+        return tuple(found)
+
+    def _refuse_unknown(self) -> None:
+        for section, table in self.plain.items():
+            if section == "peers":
+                continue
+            if section not in _KNOWN or not isinstance(table, dict):
+                raise self._invalid(f"[{section}] is not a section that Dozo knows")
+            for key in table:
+                if key not in _KNOWN[section]:
+                    known = ", ".join(sorted(_KNOWN[section]))
+                    raise self._invalid(f"{section}.{key} is not a setting (known: {known})")
+
+    def _text(self, section: str, key: str, default: str | None = None) -> str:
+        value = self.plain.get(section, {}).get(key, default)
+        if not isinstance(value, str) or not value:
+            raise self._invalid(f"{section}.{key} must be a text that is not empty")
+        return value
+
+    def _number(self, section: str, key: str, default: float, least: float, most: float) -> float:
+        value = self.plain.get(section, {}).get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._invalid(f"{section}.{key} must be a number")
+        if not least <= value <= most:
+            raise self._invalid(f"{section}.{key} must lie between {least:g} and {most:g}")
+        return value
+
+    def _optional_count(self, section: str, key: str) -> int | None:
+        value = self.plain.get(section, {}).get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise self._invalid(f"{section}.{key} must be a whole number of bytes")
+        return value
+
+    def _invalid(self, problem: str) -> SettingsInvalid:
+        return SettingsInvalid(str(self.path), problem)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_directory(path.parent)
