@@ -1,0 +1,85 @@
+"""The one place where errors become exit codes and text on the terminal."""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from dozo.model import clock
+from dozo.model.errors import DozoError, ErrorKind
+
+EXIT_CODES: dict[ErrorKind, int] = {
+    ErrorKind.FAILED: 1,
+    ErrorKind.USAGE: 2,
+    ErrorKind.NOT_FOUND: 3,
+    ErrorKind.REFUSED: 4,
+    ErrorKind.DAMAGED: 5,
+    ErrorKind.UNAVAILABLE: 6,
+}
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that every clean-up on the way out runs."""
+
+
+def report(error: DozoError, *, as_json: bool) -> int:
+    """Print an expected error to standard error and return its exit code."""
+    _print(
+        {
+            "error": error.code,
+            "kind": error.kind.value,
+            "message": str(error),
+            "hint": error.hint_text(),
+            "retry": error.retry.value,
+            "details": error.details(),
+        },
+        as_json=as_json,
+    )
+    return EXIT_CODES[error.kind]
+
+
+def report_usage(message: str, hint: str, *, as_json: bool) -> int:
+    """Print what is wrong with the command line and return the exit code for it."""
+    _print(
+        {"error": "cli.usage", "kind": "usage", "message": message, "hint": hint}, as_json=as_json
+    )
+    return EXIT_CODES[ErrorKind.USAGE]
+
+
+def report_unexpected(error: BaseException, *, as_json: bool) -> int:
+    """Print a short message for a defect; the trace goes to a file, or with DOZO_DEBUG here."""
+    if os.environ.get("DOZO_DEBUG"):
+        traceback.print_exception(error)
+    _print(
+        {
+            "error": "dozo.unexpected",
+            "kind": ErrorKind.FAILED.value,
+            "message": f"unexpected {type(error).__name__}: {error}",
+            "hint": f"This is a defect in Dozo; the details are in {_trace_file(error)}.",
+        },
+        as_json=as_json,
+    )
+    return EXIT_CODES[ErrorKind.FAILED]
+
+
+def _trace_file(error: BaseException) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix="dozo-error-", suffix=".log")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{clock.to_text(clock.now())} {' '.join(sys.argv)}\n")
+        traceback.print_exception(error, file=file)
+    return Path(name)
+
+
+def _print(problem: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stderr.write(json.dumps(problem, default=str) + "\n")
+        return
+    sys.stderr.write(f"error: {problem['message']}\n")
+    if problem.get("hint"):
+        sys.stderr.write(f"  {problem['hint']}\n")

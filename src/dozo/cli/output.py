@@ -1,0 +1,157 @@
+"""Results: JSON for programs, tables for people, progress on a terminal only."""
+
+import dataclasses
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from dozo.model.progress import Progress
+from dozo.services.work import Unheard, Work
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911  one line a type
+    """A result as values that JSON knows; times are ISO 8601 in UTC."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (UUID, Path)):
+        return str(value)
+    return value
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def size(count: int | None) -> str:
+    """Bytes for people: ``1.5 GiB``."""
+    if count is None:
+        return "-"
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < 1024 or unit == _UNITS[-1]:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return "-"
+
+
+def when(instant: datetime | None) -> str:
+    """An instant for people, in the terminal's time zone."""
+    return instant.astimezone().strftime("%Y-%m-%d %H:%M:%S") if instant else "-"
+
+
+def short(identifier: str | None) -> str:
+    """The beginning of an id, enough to give it back."""
+    return (identifier or "-")[:12]
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """A table on standard output; ``empty`` where there is nothing to show.
+
+    Not a terminal: columns are as wide as their content, so that nothing is cut off.
+    """
+    if not rows:
+        say(empty)
+        return
+    from rich import box  # noqa: PLC0415  slow to load
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table, crop=False)
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, one a line."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        say(f"{name:<{width}}  {value}")
+
+
+@contextmanager
+def progress(*, as_json: bool) -> Iterator[Work]:
+    """Steps and byte counters on a terminal's standard error; silence anywhere else."""
+    if as_json or not sys.stderr.isatty():
+        yield Unheard()
+        return
+    from rich import progress as bars  # noqa: PLC0415  slow to load
+    from rich.console import Console  # noqa: PLC0415
+
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(binary_units=True),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as shown:
+        yield _TerminalWork(shown)
+
+
+class _TerminalWork:
+    def __init__(self, shown: "Bars") -> None:
+        self._shown = shown
+
+    def step(self, text: str) -> None:
+        from rich.text import Text  # noqa: PLC0415
+
+        self._shown.console.print(Text(text))
+
+    def bytes_of(self, label: str) -> Progress:
+        from rich.markup import escape  # noqa: PLC0415
+
+        return _Bar(self._shown, self._shown.add_task(escape(label), total=None))
+
+
+class _Bar:
+    def __init__(self, shown: "Bars", task: "TaskID") -> None:
+        self._shown = shown
+        self._task = task
+        self._lock = threading.Lock()
+
+    def total(self, work_bytes: int) -> None:
+        with self._lock:
+            self._shown.update(self._task, total=work_bytes)
+
+    def advance(self, done_bytes: int) -> None:
+        with self._lock:
+            self._shown.advance(self._task, done_bytes)

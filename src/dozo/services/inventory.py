@@ -1,0 +1,158 @@
+"""The catalog's servers and volumes, brought in step with what the hypervisor has."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from dozo.hypervisor import DiskInfo, ServerInfo
+from dozo.services.pool import READY, Pool, PoolImage
+from dozo.services.site import Site
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventoryReport:
+    """What a look at the hypervisor changed in the catalog; names of servers."""
+
+    servers: int
+    appeared: tuple[str, ...]
+    disappeared: tuple[str, ...]
+
+
+def sync(site: Site) -> InventoryReport:
+    """Look at every server of the hypervisor. Raises ``LibvirtUnavailable``."""
+    found = site.host.servers()
+    with site.catalog.transaction():
+        before = {row.uuid: row.name for row in site.catalog.servers.filter(present=True)}
+        matcher = _Matcher(site)
+        for info in found:
+            matcher.take_server(info)
+        matcher.release_the_rest()
+    now = {UUID(info.uuid): info.name for info in found}
+    return InventoryReport(
+        servers=len(found),
+        appeared=tuple(sorted(name for uuid, name in now.items() if uuid not in before)),
+        disappeared=tuple(sorted(name for uuid, name in before.items() if uuid not in now)),
+    )
+
+
+class _Matcher:
+    """Recognises the volumes behind disks.
+
+    A volume is its image: the same path is the same volume, wherever it is attached. A disk
+    whose path is new is still the same volume when it sits on the same device and its old image
+    is now underneath it (an external snapshot) or gone (moved to another storage).
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.catalog = site.catalog
+        self.pool = Pool(site.settings.pool)
+        self.images = {image.path: image for image in self.pool.images()}
+        self.seen_servers: set[UUID] = set()
+        self.seen_volumes: set[UUID] = set()
+
+    def take_server(self, info: ServerInfo) -> None:
+        uuid = UUID(info.uuid)
+        row = self.catalog.servers.filter(uuid=uuid).first()
+        values = {
+            "name": info.name,
+            "present": True,
+            "state": str(info.state),
+            "tracking": str(info.tracking),
+        }
+        if row is None:
+            row = self.catalog.servers.create(uuid=uuid, tenant=self.site.tenant_row(), **values)
+        else:
+            for field, value in values.items():
+                setattr(row, field, value)
+            row.save()
+        self.seen_servers.add(uuid)
+        for disk in info.disks:
+            if not disk.excluded_reason:
+                self._take_disk(row, disk)
+
+    def _take_disk(self, server: "models.Server", disk: DiskInfo) -> None:
+        path = disk.path or ""
+        row = self._known(server, disk)
+        if row is None:
+            image = self.images.get(path)
+            row = self.catalog.volumes.model(
+                volume_id=UUID(image.volume_id) if image else uuid4(),
+                name=image.name if image else f"{server.name}-{disk.device}",
+                tenant=server.tenant,
+                created_here=image is not None,
+                origin_snapshot=image.origin_snapshot if image else "",
+            )
+        row.server = server
+        row.state = "attached"
+        row.device = disk.device
+        row.bus = disk.bus or ""
+        row.serial = disk.serial or ""
+        row.is_root = disk.is_root
+        row.path = path
+        row.format = disk.format or "raw"
+        row.excluded_reason = disk.refused_reason or ""
+        if disk.size_bytes is not None:
+            row.bytes_volume = disk.size_bytes
+        row.save(using=self.catalog.alias)
+        self.seen_volumes.add(row.volume_id)
+
+    def _known(self, server: "models.Server", disk: DiskInfo) -> "models.Volume | None":
+        image = self.images.get(disk.path or "")
+        if image is not None:
+            row = self.catalog.volumes.filter(volume_id=UUID(image.volume_id)).first()
+            if row is not None:
+                return row
+        rows = self.catalog.volumes.exclude(volume_id__in=self.seen_volumes)
+        # Several volumes may have had one path in turn; the one that has it now comes first.
+        for row in sorted(rows.filter(path=disk.path), key=lambda one: one.state == "gone"):
+            if row.state != "gone" or row.server_id == server.uuid:
+                return row
+        same_place = rows.filter(server=server, device=disk.device).exclude(state="unattached")
+        for row in same_place:
+            if (row.serial or None) != (disk.serial or None):
+                continue
+            if row.path in disk.backing_paths or not Path(row.path).exists():
+                return row
+        return None
+
+    def release_the_rest(self) -> None:
+        """Servers and volumes that no domain has any more."""
+        gone = self.catalog.servers.filter(present=True).exclude(uuid__in=self.seen_servers)
+        gone.update(present=False, state="")
+        for row in self.catalog.volumes.exclude(volume_id__in=self.seen_volumes).exclude(
+            state="creating"
+        ):
+            here = bool(row.path) and Path(row.path).exists()
+            state = "unattached" if here else "gone"
+            # A volume keeps its server while it is gone: it is what its snapshots were taken of.
+            server = None if here else row.server
+            if (row.state, row.server) != (state, server):
+                row.state, row.server = state, server
+                row.save()
+        known = set(self.catalog.volumes.values_list("volume_id", flat=True))
+        for image in self.images.values():
+            if image.state == READY and UUID(image.volume_id) not in known:
+                self._take_image(image)
+
+    def _take_image(self, image: PoolImage) -> None:
+        here = Path(image.path).exists()
+        self.catalog.volumes.create(
+            volume_id=UUID(image.volume_id),
+            name=image.name,
+            tenant=self.site.tenant_row(image.tenant),
+            state="unattached" if here else "gone",
+            device=image.device,
+            bus=image.bus,
+            serial=image.serial,
+            is_root=image.is_root,
+            path=image.path,
+            format=image.format,
+            bytes_volume=image.bytes_volume,
+            created_here=True,
+            origin_snapshot=image.origin_snapshot,
+        )

@@ -1,0 +1,185 @@
+"""From a vault into the catalog: what a snapshot's facts say, as rows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dozo.model.states import Copy, CopyEvent, after
+from dozo.services import facts as snapshot_facts
+from dozo.services.facts import FactsUnreadable, SnapshotFacts
+from dozo.services.site import Site
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+    from dozo.vault import SnapshotInfo, Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectReport:
+    """What was read from a vault into the catalog; counts."""
+
+    snapshots: int
+    templates: int
+    recovery_points: int
+    unreadable: int
+    deleted: int
+
+
+def rebuild(site: Site) -> ProjectReport:
+    """Read everything in the site's own vault into the catalog; rows that are right stay.
+
+    Snapshots that the vault no longer has leave the catalog. Volumes and servers that only
+    snapshots know are made as *gone*. Repeating it changes nothing.
+    """
+    infos = site.vault.snapshots(include_deleted=True)
+    with site.catalog.transaction():
+        for info in infos:
+            record(site, info)
+        here = {info.snapshot for info in infos}
+        _forget_missing(site, here)
+    refresh_own_copies(site, infos)
+    return ProjectReport(
+        snapshots=sum(1 for info in infos if info.kind == "snapshot"),
+        templates=sum(1 for info in infos if info.kind == "template"),
+        recovery_points=len({info.group for info in infos if info.group}),
+        unreadable=sum(1 for info in infos if info.sealed is None),
+        deleted=sum(1 for info in infos if info.deleted is not None),
+    )
+
+
+def read_facts(info: "SnapshotInfo") -> SnapshotFacts | None:
+    """The facts of a snapshot; None without a key, or where a plain image was stored."""
+    if info.sealed is None or "version" not in info.sealed.facts:
+        return None
+    return snapshot_facts.from_json(info.snapshot, info.sealed.facts)
+
+
+def record(site: Site, info: "SnapshotInfo", **known: Any) -> None:
+    """One snapshot or template into the catalog; ``known`` are columns that no facts hold."""
+    try:
+        found = read_facts(info)
+    except FactsUnreadable:
+        found = None
+    tenant = info.sealed.tenant if info.sealed else f"tenant-{info.tenant_number:016x}"
+    common: dict[str, Any] = {
+        "name": info.sealed.name if info.sealed else info.snapshot[:12],
+        "tenant": site.tenant_row(tenant),
+        "origin_site": site.site_row(info.origin or "unknown"),
+        "created_at": info.created_at,
+        "bytes_volume": info.bytes_volume,
+        "readable": info.sealed is not None,
+        "facts": found.to_json() if found else {},
+        "deleted_at": info.deleted.deleted_at if info.deleted else None,
+        "deleted_reason": info.deleted.reason if info.deleted else "",
+        **known,
+    }
+    if info.kind == "template":
+        source = found.template.source_snapshot if found and found.template else ""
+        site.catalog.templates.update_or_create(
+            snapshot_id=info.snapshot, defaults={**common, "source_snapshot": source}
+        )
+        return
+    site.catalog.snapshots.update_or_create(
+        snapshot_id=info.snapshot,
+        defaults={
+            **common,
+            **_linked(site, info, found, common["tenant"]),
+            "parent_id": info.parent or "",
+        },
+    )
+
+
+def _linked(
+    site: Site, info: "SnapshotInfo", found: SnapshotFacts | None, tenant: "models.Tenant"
+) -> dict[str, Any]:
+    if found is None:
+        return {"mode": "file" if info.sealed else ""}
+    server = None
+    if found.server is not None:
+        server, _ = site.catalog.servers.get_or_create(
+            uuid=UUID(found.server.uuid), defaults={"name": found.server.name, "tenant": tenant}
+        )
+    volume, _ = site.catalog.volumes.get_or_create(
+        volume_id=UUID(found.volume.volume_id),
+        defaults={
+            "name": found.volume.name,
+            "tenant": tenant,
+            "server": server,
+            "state": "gone",
+            "device": found.volume.device,
+            "bus": found.volume.bus,
+            "serial": found.volume.serial,
+            "is_root": found.volume.is_root,
+            "path": found.volume.path,
+            "format": found.volume.format,
+            "bytes_volume": info.bytes_volume,
+        },
+    )
+    point = None
+    if found.recovery_point is not None and server is not None:
+        plain = found.to_json()["recovery_point"]
+        point, _ = site.catalog.recovery_points.get_or_create(
+            recovery_point_id=found.recovery_point.recovery_point_id,
+            defaults={
+                "name": found.recovery_point.name,
+                "server": server,
+                "created_at": info.created_at,
+                "members": plain["members"],
+                "left_out": plain["left_out"],
+            },
+        )
+    return {
+        "server": server,
+        "volume": volume,
+        "recovery_point": point,
+        "is_root": found.volume.is_root,
+        "mode": found.capture.mode.value,
+        "consistency": found.capture.consistency.value,
+        "full_reason": found.capture.full_reason,
+    }
+
+
+def _forget_missing(site: Site, here: set[str]) -> None:
+    for rows in (site.catalog.snapshots, site.catalog.templates):
+        known = set(rows.values_list("snapshot_id", flat=True))
+        for snapshot_id in known - here:
+            rows.filter(snapshot_id=snapshot_id).delete()
+            site.catalog.copies.filter(snapshot_id=snapshot_id).delete()
+
+
+def refresh_own_copies(site: Site, infos: Iterable["SnapshotInfo"]) -> None:
+    """The states at this site, from what its own vault says about each snapshot."""
+    refresh_copies(site, site.own_row, site.vault, infos)
+
+
+def refresh_copies(
+    site: Site, at: "models.Site", vault: "Vault", infos: Iterable["SnapshotInfo"]
+) -> None:
+    """The states at one site, from its vault: what is there is stored, what has a check is more.
+
+    Copies of snapshots that the vault does not have are *missing* again.
+    """
+    present = {info.snapshot: info for info in infos if info.deleted is None}
+    checks = {snapshot: vault.check(snapshot) for snapshot in present}
+    rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
+    with site.catalog.transaction():
+        for snapshot, row in rows.items():
+            if snapshot not in present:
+                row.state, row.verified_at, row.oldest_reading_at = "missing", None, None
+                row.save()
+        for snapshot in present:
+            row = rows.get(snapshot) or site.catalog.copies.model(snapshot_id=snapshot, site=at)
+            check = checks[snapshot]
+            row.state = _evident_state(verified=bool(check and check.verified_at)).value
+            if check is not None:
+                row.stored_at = check.stored_at
+                row.verified_at = check.verified_at
+                row.oldest_reading_at = check.oldest_reading
+            row.save(using=site.catalog.alias)
+
+
+def _evident_state(*, verified: bool) -> Copy:
+    """The state that a complete copy has come to, by the moves of the table."""
+    state = after(after(Copy.MISSING, CopyEvent.START), CopyEvent.FINISH)
+    return after(state, CopyEvent.READ_BACK) if verified else state

@@ -1,0 +1,287 @@
+"""One site, opened: its settings, catalog, vault and hypervisor, each loaded when first needed."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from dozo.catalog.settings import CATALOG_NAME
+from dozo.catalog.store import Catalog
+from dozo.model.errors import DozoError, ErrorKind
+from dozo.services import settings as site_settings
+from dozo.services.settings import Peer, Settings
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+    from dozo.hypervisor import Host
+    from dozo.vault import Vault
+
+
+@dataclass(eq=False)
+class SiteNameInvalid(DozoError):
+    """A site cannot be called that."""
+
+    code = "site.name_invalid"
+    kind = ErrorKind.USAGE
+    text = "{self.name!r} cannot be the name of a site"
+    hint = "Use letters, digits, dots, dashes and underscores."
+    name: str
+
+
+@dataclass(eq=False)
+class PeerVaultDiffers(DozoError):
+    """A peer's address leads to another vault than before, or to this site's own."""
+
+    code = "site.peer_vault_differs"
+    kind = ErrorKind.REFUSED
+    text = "{self.url} is {self.what}, not the vault of {self.peer}"
+    hint = "Check the address of the peer in dozo.toml."
+    peer: str
+    url: str
+    what: str
+
+
+class Site:
+    """A site's parts. Use as a context manager, or call :meth:`close`."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self._vault: Vault | None = None
+        self._host: Host | None = None
+
+    @classmethod
+    def open(cls, home: Path) -> Self:
+        """The site in ``home``. Raises ``HomeMissing``, ``SettingsInvalid``, ``CatalogUnusable``.
+
+        Neither the vault nor libvirt is touched before it is needed.
+        """
+        settings = site_settings.load(home)
+        site = cls(settings, Catalog.open(settings.home / CATALOG_NAME))
+        site.note_sites()
+        return site
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+        self.catalog.close()
+
+    @property
+    def vault(self) -> "Vault":
+        """This site's vault, opened with this site's keys."""
+        if self._vault is None:
+            self._vault = self._open_vault(self.settings.vault)
+        return self._vault
+
+    @property
+    def host(self) -> "Host":
+        """The hypervisor; ``LibvirtUnavailable`` where it does not answer."""
+        if self._host is None:
+            from dozo.hypervisor import Host  # noqa: PLC0415  loads libvirt
+
+            self._host = Host.connect(self.settings.libvirt)
+        return self._host
+
+    def peer_vault(self, peer: Peer) -> "Vault":
+        """A peer's vault, opened with whatever of this site's keys fits.
+
+        Refused where the address leads to this site's own vault.
+        """
+        vault = self._open_vault(peer.vault)
+        if vault.vault_id == self.vault.vault_id:
+            raise PeerVaultDiffers(peer.name, peer.vault, "this site's own vault")
+        return vault
+
+    def _open_vault(self, url: str) -> "Vault":
+        from dozo.blobs import open_blobs  # noqa: PLC0415  loads the ciphers
+        from dozo.vault import Keyring, Vault  # noqa: PLC0415
+
+        return Vault.open(open_blobs(url), Keyring.load(self.settings.keys))
+
+    def note_sites(self) -> None:
+        """Bring the catalog's rows for this site and its peers in step with the settings."""
+        rows = self.catalog.sites
+        known = {row.site_id: row for row in rows.all()}
+        wanted = {self.settings.site_id: (self.settings.name, True, self.settings.vault)}
+        wanted |= {one.site_id: (one.name, False, one.vault) for one in self.settings.peers}
+        for site_id, (name, is_self, vault_url) in wanted.items():
+            row = known.get(site_id)
+            if row is None or (row.name, row.is_self, row.vault_url) != (name, is_self, vault_url):
+                rows.update_or_create(
+                    site_id=site_id,
+                    defaults={"name": name, "is_self": is_self, "vault_url": vault_url},
+                )
+
+    def site_row(self, site_id: str) -> "models.Site":
+        """The catalog's row of a site, made if only snapshots know it."""
+        row, _ = self.catalog.sites.get_or_create(
+            site_id=site_id, defaults={"name": f"site {site_id[:8]}"}
+        )
+        return row
+
+    @property
+    def own_row(self) -> "models.Site":
+        """The catalog's row of this site."""
+        return self.site_row(self.settings.site_id)
+
+    def tenant_row(self, name: str | None = None) -> "models.Tenant":
+        """The catalog's row of a tenant; the site's default one without a name."""
+        row, _ = self.catalog.tenants.get_or_create(name=name or self.settings.tenant)
+        return row
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteMade:
+    """What ``init`` made."""
+
+    site: str
+    site_id: str
+    home: Path
+    vault: str
+    vault_id: str
+    vault_adopted: bool
+    keys: Path
+    public_key: str
+    pool: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitPlan:
+    """A site to be made; paths are absolute."""
+
+    home: Path
+    name: str
+    vault: str
+    keys: Path
+    pool: Path
+    scratch: Path
+    libvirt: str
+
+
+def plan_init(
+    *,
+    home: Path,
+    name: str,
+    vault: str,
+    pool: Path,
+    keys: Path | None = None,
+    scratch: Path | None = None,
+    libvirt: str = "qemu:///system",
+) -> InitPlan:
+    """Check what can be checked before anything is made.
+
+    Raises ``HomeExists``, :class:`SiteNameInvalid`.
+    """
+    if not name or not all(letter.isalnum() or letter in "._-" for letter in name):
+        raise SiteNameInvalid(name)
+    home = home.absolute()
+    with contextlib.suppress(site_settings.HomeMissing):
+        raise site_settings.HomeExists(str(home), site_settings.load(home).name)
+    return InitPlan(
+        home=home,
+        name=name,
+        vault=vault if "://" in vault else str(Path(vault).absolute()),
+        keys=(keys or home / "keys").absolute(),
+        pool=pool.absolute(),
+        scratch=(scratch or pool / ".scratch").absolute(),
+        libvirt=libvirt,
+    )
+
+
+def init(plan: InitPlan) -> SiteMade:
+    """Make the site; ``dozo.toml`` comes last, so a home is a site exactly when it is complete.
+
+    A vault that is there already is taken over when the keys file has its key. What a failed
+    attempt left behind does not hinder the next one.
+    """
+    from dozo.blobs import open_blobs  # noqa: PLC0415  loads the ciphers
+    from dozo.vault import Keyring, Vault, VaultExists  # noqa: PLC0415
+
+    plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (plan.pool, plan.scratch):
+        _make_enterable(folder)
+    keyring = Keyring.load(plan.keys)
+    blobs = open_blobs(plan.vault)
+    adopted = False
+    try:
+        vault = Vault.init(blobs, keyring)
+    except VaultExists:
+        vault = Vault.open(blobs, Keyring.load(plan.keys))
+        adopted = True
+    public_key = vault.public_key()
+    site_settings.write_new(
+        plan.home,
+        name=plan.name,
+        vault=plan.vault,
+        keys=plan.keys,
+        pool=plan.pool,
+        scratch=plan.scratch,
+        libvirt=plan.libvirt,
+    )
+    Site.open(plan.home).close()
+    return SiteMade(
+        site=plan.name,
+        site_id=site_settings.site_id(plan.name),
+        home=plan.home,
+        vault=plan.vault,
+        vault_id=vault.vault_id,
+        vault_adopted=adopted,
+        keys=plan.keys,
+        public_key=public_key,
+        pool=plan.pool,
+    )
+
+
+def add_peer(site: Site, *, name: str, vault: str, public_key: str) -> Peer:
+    """Let a peer's site open what this one stores, and remember where its vault is.
+
+    ``public_key`` is the text, or the path of the ``.pub`` file beside the peer's keys. Doing it
+    again changes nothing.
+    """
+    text = public_key
+    if not public_key.startswith("dozo-site-") and Path(public_key).is_file():
+        text = Path(public_key).read_text().strip()
+    peer = Peer(
+        name=name,
+        vault=vault if "://" in vault else str(Path(vault).absolute()),
+        public_key=text.strip(),
+    )
+    # The grant comes first: a peer in the settings is one that can read what it is sent.
+    site.vault.grant(peer.public_key)
+    site.settings = site_settings.add_peer(site.settings.home, peer)
+    site.note_sites()
+    return peer
+
+
+def _make_enterable(folder: Path) -> None:
+    """Make a folder that QEMU's user may enter; one that is there stays as it is."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o711, exist_ok=True)
+        one.chmod(0o711)
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[Site]:
+    """The site in ``home`` for the length of a block."""
+    site = Site.open(home)
+    try:
+        yield site
+    finally:
+        site.close()

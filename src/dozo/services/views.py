@@ -1,0 +1,288 @@
+"""What people and programs are shown of the catalog: plain values, newest first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dozo.services.site import Site
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeView:
+    """A volume."""
+
+    volume: str
+    name: str
+    state: str
+    server: str | None
+    device: str
+    bus: str
+    serial: str
+    root: bool
+    format: str
+    bytes_volume: int | None
+    path: str
+    restoring: str | None
+    origin_snapshot: str | None
+    refused_reason: str | None
+    snapshots: int
+    newest_snapshot_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerView:
+    """A server; ``volumes`` are those attached to it."""
+
+    server: str
+    name: str
+    tenant: str
+    present: bool
+    state: str
+    tracking: str
+    volumes: tuple[VolumeView, ...]
+    newest_recovery_point_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotView:
+    """A snapshot; ``copies`` maps site names to states."""
+
+    snapshot: str
+    name: str
+    created_at: datetime
+    bytes_volume: int
+    server: str | None
+    server_uuid: str | None
+    volume: str | None
+    volume_id: str | None
+    device: str
+    root: bool
+    mode: str
+    consistency: str
+    full_reason: str | None
+    freeze_ms: int | None
+    agent_ms: int | None
+    bytes_read: int | None
+    bytes_stored: int | None
+    recovery_point: str | None
+    origin: str
+    tenant: str
+    readable: bool
+    deleted_at: datetime | None
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryPointView:
+    """A recovery point, with those of its snapshots that this site knows."""
+
+    recovery_point: str
+    name: str
+    server: str
+    server_uuid: str
+    created_at: datetime
+    complete: bool
+    missing: tuple[str, ...]
+    left_out: tuple[Mapping[str, str], ...]
+    copies: Mapping[str, str]
+    snapshots: tuple[SnapshotView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateView:
+    """A template."""
+
+    template: str
+    name: str
+    created_at: datetime
+    bytes_volume: int
+    source_snapshot: str
+    source_server: str | None
+    tenant: str
+    copies: Mapping[str, str]
+
+
+# The order in which states get worse: a recovery point is as good as its worst snapshot.
+_WORST_FIRST = ("damaged", "missing", "copying", "stored", "verified")
+
+
+def volume_view(row: "models.Volume") -> VolumeView:
+    """One volume."""
+    taken = row.snapshots.filter(deleted_at=None)
+    newest = taken.first()
+    return VolumeView(
+        volume=str(row.volume_id),
+        name=row.name,
+        state=row.state,
+        server=row.server.name if row.server else None,
+        device=row.device,
+        bus=row.bus,
+        serial=row.serial,
+        root=row.is_root,
+        format=row.format,
+        bytes_volume=row.bytes_volume,
+        path=row.path,
+        restoring=row.restoring_snapshot or None,
+        origin_snapshot=row.origin_snapshot or None,
+        refused_reason=row.excluded_reason or None,
+        snapshots=taken.count(),
+        newest_snapshot_at=newest.created_at if newest else None,
+    )
+
+
+def server_view(row: "models.Server") -> ServerView:
+    """One server with its volumes."""
+    newest = row.recovery_points.first()
+    attached = row.volumes.filter(state="attached").select_related("server")
+    return ServerView(
+        server=str(row.uuid),
+        name=row.name,
+        tenant=row.tenant.name,
+        present=row.present,
+        state=row.state if row.present else "gone",
+        tracking=row.tracking,
+        volumes=tuple(volume_view(volume) for volume in attached),
+        newest_recovery_point_at=newest.created_at if newest else None,
+    )
+
+
+def snapshot_views(site: Site, rows: Iterable["models.Snapshot"]) -> list[SnapshotView]:
+    """Snapshots with their copies, in the order given."""
+    rows = list(rows)
+    copies = _copies(site, [row.snapshot_id for row in rows])
+    return [_snapshot_view(row, copies.get(row.snapshot_id, {})) for row in rows]
+
+
+def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotView:
+    capture: dict[str, Any] = row.facts.get("capture", {})
+    return SnapshotView(
+        snapshot=row.snapshot_id,
+        name=row.name,
+        created_at=row.created_at,
+        bytes_volume=row.bytes_volume,
+        server=row.server.name if row.server else None,
+        server_uuid=str(row.server.uuid) if row.server else None,
+        volume=row.volume.name if row.volume else None,
+        volume_id=str(row.volume.volume_id) if row.volume else None,
+        device=str(row.facts.get("volume", {}).get("device", "")),
+        root=row.is_root,
+        mode=row.mode,
+        consistency=row.consistency,
+        full_reason=row.full_reason or None,
+        freeze_ms=capture.get("freeze_ms"),
+        agent_ms=capture.get("agent_ms"),
+        bytes_read=row.bytes_read,
+        bytes_stored=row.bytes_stored,
+        recovery_point=row.recovery_point_id,
+        origin=row.origin_site.name,
+        tenant=row.tenant.name,
+        readable=row.readable,
+        deleted_at=row.deleted_at,
+        copies=copies,
+    )
+
+
+def recovery_point_view(site: Site, row: "models.RecoveryPoint") -> RecoveryPointView:
+    """One recovery point; *complete* when every member is in this site's vault."""
+    present = list(
+        row.snapshots.filter(deleted_at=None).select_related(*_SNAPSHOT_RELATED).order_by("name")
+    )
+    views = snapshot_views(site, present)
+    own = site.settings.name
+    here = {view.volume_id for view in views if view.copies.get(own, "missing") in _USABLE}
+    missing = tuple(one["device"] for one in row.members if one["volume_id"] not in here)
+    names = {name for view in views for name in view.copies}
+    copies = {
+        name: min((view.copies.get(name, "missing") for view in views), key=_WORST_FIRST.index)
+        for name in sorted(names)
+    }
+    return RecoveryPointView(
+        recovery_point=row.recovery_point_id,
+        name=row.name,
+        server=row.server.name,
+        server_uuid=str(row.server.uuid),
+        created_at=row.created_at,
+        complete=not missing,
+        missing=missing,
+        left_out=tuple(row.left_out),
+        copies=copies,
+        snapshots=tuple(sorted(views, key=lambda view: view.device)),
+    )
+
+
+_SNAPSHOT_RELATED = ("server", "volume", "origin_site", "tenant")
+_USABLE = ("stored", "verified")
+
+
+def template_view(site: Site, row: "models.Template") -> TemplateView:
+    """One template."""
+    server = row.facts.get("server") or {}
+    return TemplateView(
+        template=row.snapshot_id,
+        name=row.name,
+        created_at=row.created_at,
+        bytes_volume=row.bytes_volume,
+        source_snapshot=row.source_snapshot,
+        source_server=server.get("name"),
+        tenant=row.tenant.name,
+        copies=_copies(site, [row.snapshot_id]).get(row.snapshot_id, {}),
+    )
+
+
+def list_servers(site: Site, *, gone: bool = False) -> list[ServerView]:
+    """The servers on the hypervisor; with ``gone`` those that only snapshots know too."""
+    rows = site.catalog.servers.select_related("tenant")
+    return [server_view(row) for row in (rows.all() if gone else rows.filter(present=True))]
+
+
+def list_volumes(site: Site, *, gone: bool = False) -> list[VolumeView]:
+    """The volumes at this site; with ``gone`` those that only snapshots know too."""
+    rows = site.catalog.volumes.select_related("server")
+    return [volume_view(row) for row in (rows.all() if gone else rows.exclude(state="gone"))]
+
+
+def list_snapshots(
+    site: Site,
+    *,
+    server: str | None = None,
+    volume: str | None = None,
+    deleted: bool = False,
+) -> list[SnapshotView]:
+    """Snapshots, newest first. Raises ``ServerUnknown``, ``VolumeUnknown``."""
+    rows = site.catalog.snapshots.select_related(*_SNAPSHOT_RELATED)
+    if not deleted:
+        rows = rows.filter(deleted_at=None)
+    if server is not None:
+        rows = rows.filter(server=site.catalog.server(server))
+    if volume is not None:
+        rows = rows.filter(volume=site.catalog.volume(volume))
+    return snapshot_views(site, rows)
+
+
+def list_recovery_points(site: Site, *, server: str | None = None) -> list[RecoveryPointView]:
+    """Recovery points that still have a snapshot, newest first."""
+    rows = site.catalog.recovery_points.select_related("server")
+    if server is not None:
+        rows = rows.filter(server=site.catalog.server(server))
+    views = (recovery_point_view(site, row) for row in rows)
+    return [view for view in views if view.snapshots]
+
+
+def list_templates(site: Site) -> list[TemplateView]:
+    """Templates, newest first."""
+    rows = site.catalog.templates.filter(deleted_at=None).select_related("tenant")
+    return [template_view(site, row) for row in rows]
+
+
+def _copies(site: Site, snapshot_ids: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    # SQLite binds at most a few ten thousand values in one query.
+    for start in range(0, len(snapshot_ids), 5000):
+        part = snapshot_ids[start : start + 5000]
+        for copy in site.catalog.copies.filter(snapshot_id__in=part).select_related("site"):
+            found.setdefault(copy.snapshot_id, {})[copy.site.name] = copy.state
+    return found
