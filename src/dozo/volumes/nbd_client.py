@@ -259,6 +259,10 @@ def _connect(address: Address, context: str | None = None) -> Any:
         handle.set_pread_initialize(False)
         if context is not None:
             handle.add_meta_context(context)
+        else:
+            # With structured replies QEMU's server answers a failed read by closing the
+            # connection, and asks the image for its allocation before each read.
+            handle.set_request_structured_replies(False)
         handle.connect_unix(str(address.socket))
     except nbd.Error as error:
         raise ExportUnavailable(address.name, _reason(error)) from error
