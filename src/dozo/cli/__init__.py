@@ -5,6 +5,6 @@ import sys
 
 def main() -> None:
     """The entry point of ``dozo``."""
-    from dozo.cli.app import run  # noqa: PLC0415  keeps `import dozo.cli` free of typer
+    from dozo.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -55,6 +55,14 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def finish(done: Any, line: str, *, as_json: bool) -> None:
+    """The result of a command that has one line to say."""
+    if as_json:
+        print_json(done)
+    else:
+        say(line)
+
+
 def size(count: int | None) -> str:
     """Bytes for people: ``1.5 GiB``."""
     if count is None:
@@ -85,10 +93,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     if not rows:
         say(empty)
         return
-    from rich import box  # noqa: PLC0415  slow to load
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
@@ -112,8 +120,8 @@ def progress(*, as_json: bool) -> Iterator[Work]:
     if as_json or not sys.stderr.isatty():
         yield Unheard()
         return
-    from rich import progress as bars  # noqa: PLC0415  slow to load
-    from rich.console import Console  # noqa: PLC0415
+    from rich import progress as bars
+    from rich.console import Console
 
     with bars.Progress(
         bars.TextColumn("{task.description}"),
@@ -132,12 +140,12 @@ class _TerminalWork:
         self._shown = shown
 
     def step(self, text: str) -> None:
-        from rich.text import Text  # noqa: PLC0415
+        from rich.text import Text
 
         self._shown.console.print(Text(text))
 
     def bytes_of(self, label: str) -> Progress:
-        from rich.markup import escape  # noqa: PLC0415
+        from rich.markup import escape
 
         return _Bar(self._shown, self._shown.add_task(escape(label), total=None))
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from dozo import hypervisor, volumes
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.services.pool import READY, Pool, PoolImage
 from dozo.services.site import Site
+from dozo.volumes import VolumeError
 
 if TYPE_CHECKING:
     from dozo.catalog import models
@@ -24,7 +26,7 @@ class InventoryReport:
 
 def sync(site: Site) -> InventoryReport:
     """Look at every server of the hypervisor. Raises ``LibvirtUnavailable``."""
-    found = site.host.servers()
+    found = hypervisor.servers(site.host)
     with site.catalog.transaction():
         before = {row.uuid: row.name for row in site.catalog.servers.filter(present=True)}
         matcher = _Matcher(site)
@@ -61,8 +63,8 @@ class _Matcher:
         values = {
             "name": info.name,
             "present": True,
-            "state": str(info.state),
-            "tracking": str(info.tracking),
+            "state": info.state,
+            "tracking": info.metadata.tracking.value,
         }
         if row is None:
             row = self.catalog.servers.create(uuid=uuid, tenant=self.site.tenant_row(), **values)
@@ -90,7 +92,7 @@ class _Matcher:
         row.server = server
         row.state = "attached"
         row.device = disk.device
-        row.bus = disk.bus or ""
+        row.bus = disk.bus
         row.serial = disk.serial or ""
         row.is_root = disk.is_root
         row.path = path
@@ -116,7 +118,7 @@ class _Matcher:
         for row in same_place:
             if (row.serial or None) != (disk.serial or None):
                 continue
-            if row.path in disk.backing_paths or not Path(row.path).exists():
+            if not Path(row.path).exists() or row.path in _backing_paths(disk):
                 return row
         return None
 
@@ -156,3 +158,11 @@ class _Matcher:
             created_here=True,
             origin_snapshot=image.origin_snapshot,
         )
+
+
+def _backing_paths(disk: DiskInfo) -> set[str]:
+    try:
+        info = volumes.inspect(disk.path or "", format=disk.format, in_use_ok=True)
+    except VolumeError:
+        return set()
+    return {file.path for file in info.chain[1:]}

@@ -12,7 +12,7 @@ from dozo.services.site import Site
 
 if TYPE_CHECKING:
     from dozo.catalog import models
-    from dozo.vault import SnapshotInfo, Vault
+    from dozo.vault import Check, SnapshotInfo, Vault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,29 +154,42 @@ def refresh_own_copies(site: Site, infos: Iterable["SnapshotInfo"]) -> None:
 
 
 def refresh_copies(
-    site: Site, at: "models.Site", vault: "Vault", infos: Iterable["SnapshotInfo"]
+    site: Site,
+    at: "models.Site",
+    vault: "Vault",
+    infos: Iterable["SnapshotInfo"],
+    *,
+    only: bool = False,
 ) -> None:
     """The states at one site, from its vault: what is there is stored, what has a check is more.
 
-    Copies of snapshots that the vault does not have are *missing* again.
+    ``infos`` is all that the vault has, and other copies are *missing* again; with ``only`` it is
+    a part, and the rest is left alone. Damage that was found stays shown until the snapshot has
+    been verified again.
     """
     present = {info.snapshot: info for info in infos if info.deleted is None}
     checks = {snapshot: vault.check(snapshot) for snapshot in present}
-    rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
+    known = site.catalog.copies.filter(site=at)
+    rows = {row.snapshot_id: row for row in known}
     with site.catalog.transaction():
         for snapshot, row in rows.items():
-            if snapshot not in present:
+            if snapshot not in present and not only and row.state != "copying":
                 row.state, row.verified_at, row.oldest_reading_at = "missing", None, None
                 row.save()
         for snapshot in present:
-            row = rows.get(snapshot) or site.catalog.copies.model(snapshot_id=snapshot, site=at)
-            check = checks[snapshot]
-            row.state = _evident_state(verified=bool(check and check.verified_at)).value
-            if check is not None:
-                row.stored_at = check.stored_at
-                row.verified_at = check.verified_at
-                row.oldest_reading_at = check.oldest_reading
-            row.save(using=site.catalog.alias)
+            found = rows.get(snapshot) or site.catalog.copies.model(snapshot_id=snapshot, site=at)
+            _apply_check(found, checks[snapshot])
+            found.save(using=site.catalog.alias)
+
+
+def _apply_check(row: "models.Copy", check: "Check | None") -> None:
+    verified_at = check.verified_at if check else None
+    newer = verified_at is not None and (row.verified_at is None or verified_at > row.verified_at)
+    if row.state != "damaged" or newer:
+        row.state = _evident_state(verified=verified_at is not None).value
+    if check is not None:
+        row.verified_at = verified_at
+        row.oldest_reading_at = check.oldest_reading
 
 
 def _evident_state(*, verified: bool) -> Copy:

@@ -73,7 +73,7 @@ class PeerExists(DozoError):
     code = "site.peer_exists"
     kind = ErrorKind.REFUSED
     text = "the peer {self.name!r} is known already, with the vault {self.vault}"
-    hint = "Edit dozo.toml to change it."
+    hint = "Say --replace to change its vault or its key."
     name: str
     vault: str
 
@@ -208,23 +208,52 @@ def write_new(
     return path
 
 
-def add_peer(home: Path, peer: Peer) -> Settings:
-    """Append a peer to ``dozo.toml``, leaving the rest of the file as it is."""
-    settings = load(home)
-    for known in settings.peers:
-        if known.name == peer.name:
-            if known == peer:
-                return settings
-            raise PeerExists(peer.name, known.vault)
+def refuse_peer(settings: Settings, peer: Peer, *, replace: bool) -> None:
+    """Raises :class:`PeerExists` where :func:`add_peer` would."""
     if peer.name == settings.name:
         raise PeerExists(peer.name, settings.vault)
+    for known in settings.peers:
+        if known.name == peer.name and known != peer and not replace:
+            raise PeerExists(peer.name, known.vault)
+
+
+def add_peer(home: Path, peer: Peer, *, replace: bool = False) -> Settings:
+    """Append a peer to ``dozo.toml``, leaving the rest of the file as it is.
+
+    With ``replace`` a peer of that name is taken out first, such as a site that came back with
+    new keys. Adding the same again changes nothing. Raises :class:`PeerExists`.
+    """
+    settings = load(home)
+    refuse_peer(settings, peer, replace=replace)
+    if peer in settings.peers:
+        return settings
     path = home / FILE_NAME
+    text = _without_peer(path.read_text(), peer.name)
     block = (
         f"\n[[peers]]\nname = {quoted(peer.name)}\nvault = {quoted(peer.vault)}\n"
         f"public_key = {quoted(peer.public_key)}\n"
     )
-    _replace(path, path.read_text().rstrip("\n") + "\n" + block)
+    _replace(path, text.rstrip("\n") + "\n" + block)
     return load(home)
+
+
+def _without_peer(text: str, name: str) -> str:
+    """The file's text without the ``[[peers]]`` table of that name."""
+    kept: list[str] = []
+    table: list[str] = []
+    for line in [*text.splitlines(keepends=True), "["]:
+        if line.lstrip().startswith("["):
+            if not _is_peer("".join(table), name):
+                kept += table
+            table = []
+        table.append(line)
+    return "".join(kept)
+
+
+def _is_peer(table: str, name: str) -> bool:
+    if not table.lstrip().startswith("[[peers]]"):
+        return False
+    return any(one.get("name") == name for one in tomllib.loads(table)["peers"])
 
 
 def load(home: Path) -> Settings:

@@ -248,11 +248,11 @@ def init(plan: InitPlan) -> SiteMade:
     )
 
 
-def add_peer(site: Site, *, name: str, vault: str, public_key: str) -> Peer:
+def add_peer(site: Site, *, name: str, vault: str, public_key: str, replace: bool = False) -> Peer:
     """Let a peer's site open what this one stores, and remember where its vault is.
 
     ``public_key`` is the text, or the path of the ``.pub`` file beside the peer's keys. Doing it
-    again changes nothing.
+    again changes nothing; ``replace`` is for a peer that came back elsewhere or with new keys.
     """
     text = public_key
     if not public_key.startswith("dozo-site-") and Path(public_key).is_file():
@@ -262,9 +262,10 @@ def add_peer(site: Site, *, name: str, vault: str, public_key: str) -> Peer:
         vault=vault if "://" in vault else str(Path(vault).absolute()),
         public_key=text.strip(),
     )
+    site_settings.refuse_peer(site.settings, peer, replace=replace)
     # The grant comes first: a peer in the settings is one that can read what it is sent.
     site.vault.grant(peer.public_key)
-    site.settings = site_settings.add_peer(site.settings.home, peer)
+    site.settings = site_settings.add_peer(site.settings.home, peer, replace=replace)
     site.note_sites()
     return peer
 

@@ -1,0 +1,102 @@
+"""The command `dozo`: its groups, the home, and what happens to errors."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from dozo.cli import (
+    exits,
+    hold,
+    recovery_point,
+    server,
+    setup,
+    site,
+    snapshot,
+    template,
+    vault,
+    volume,
+)
+from dozo.model.errors import DozoError
+
+# Typer carries a click of its own; its public names lead to the base of all usage errors.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="dozo",
+    help="Volume backup and disaster recovery for KVM servers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(setup.init)
+app.command("doctor")(setup.doctor)
+for name, group in (
+    ("server", server.app),
+    ("volume", volume.app),
+    ("snapshot", snapshot.app),
+    ("recovery-point", recovery_point.app),
+    ("template", template.app),
+    ("hold", hold.app),
+    ("site", site.app),
+    ("vault", vault.app),
+):
+    app.add_typer(group, name=name)
+
+
+@app.callback()
+def _home(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", envvar="DOZO_HOME", help="The site's folder.", show_envvar=True),
+    ] = None,
+) -> None:
+    context.obj = home
+
+
+def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  one return an outcome
+    """Run one command line; the exit code. Prints every error, raises none."""
+    as_json = "--json" in arguments
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = app(args=list(arguments), prog_name="dozo", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except DozoError as error:
+        return exits.report(error, as_json=as_json)
+    except _UsageError as error:
+        return _usage(error, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return exits.INTERRUPTED
+    except exits.Terminated:
+        sys.stderr.write("terminated\n")
+        return exits.TERMINATED
+    except BrokenPipeError:
+        # Whoever read our output has enough of it (`dozo … | head`).
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # noqa: BLE001  the last resort: never a traceback for the user
+        return exits.report_unexpected(error, as_json=as_json)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise exits.Terminated
+
+
+def _usage(error: Exception, *, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "dozo"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{message}\n")
+        return exits.EXIT_CODES[exits.ErrorKind.USAGE]
+    return exits.report_usage(message, f"See `{path} --help`.", as_json=as_json)

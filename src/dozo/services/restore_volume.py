@@ -1,0 +1,165 @@
+"""A new volume from a snapshot: an image in the site's pool, attached to nothing at first."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from dozo import volumes
+from dozo.services.errors import VolumeNameTaken
+from dozo.services.facts import VolumeFacts
+from dozo.services.pool import Pool, PoolImage
+from dozo.services.site import Site
+from dozo.services.snapshots import readable
+from dozo.services.work import Unheard, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumePlan:
+    """A volume to be made. ``volume_id`` is new, or that of a volume that is gone."""
+
+    snapshot: str
+    snapshot_name: str
+    created_at: datetime
+    image: PoolImage
+    device: str
+
+    @property
+    def path(self) -> str:
+        """Where the image will be."""
+        return self.image.path
+
+    @property
+    def bytes_volume(self) -> int:
+        """The volume's size."""
+        return self.image.bytes_volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeMade:
+    """A volume that was made of a snapshot."""
+
+    volume: str
+    name: str
+    snapshot: str
+    path: str
+    format: str
+    bytes_volume: int
+    bytes_written: int
+    seconds: float
+
+
+def plan(
+    site: Site,
+    reference: str,
+    *,
+    name: str,
+    format: str = "qcow2",
+    volume_id: UUID | None = None,
+) -> VolumePlan:
+    """Check a snapshot or template, the name and the space; nothing is made.
+
+    Raises ``SnapshotUnknown``, ``SnapshotGone``, ``NotReadable``, ``VolumeNameTaken``,
+    ``PoolFull``.
+    """
+    return plan_from_id(
+        site,
+        site.catalog.snapshot(reference).snapshot_id,
+        name=name,
+        format=format,
+        volume_id=volume_id,
+    )
+
+
+def plan_from_id(
+    site: Site,
+    snapshot_id: str,
+    *,
+    name: str,
+    format: str,
+    volume_id: UUID | None = None,
+) -> VolumePlan:
+    """As :func:`plan`, for a snapshot or template whose id is known."""
+    found = readable(site, snapshot_id)
+    pool = Pool(site.settings.pool)
+    path = pool.require_free_name(name, format)
+    for row in site.catalog.volumes.filter(name=name).exclude(state="gone"):
+        raise VolumeNameTaken(name, f"volume {row.volume_id}")
+    # Zeros are not written, but nobody knows how many there are before reading it all.
+    pool.require_space(_least_space(site, found.info.snapshot, found.info.bytes_volume))
+    facts = found.facts.volume if found.facts else VolumeFacts(volume_id="", name=name)
+    return VolumePlan(
+        snapshot=found.info.snapshot,
+        snapshot_name=found.name,
+        created_at=found.info.created_at,
+        device=facts.device,
+        image=PoolImage(
+            volume_id=str(volume_id or uuid4()),
+            name=name,
+            path=str(path),
+            format=format,
+            bytes_volume=found.info.bytes_volume,
+            tenant=found.info.sealed.tenant if found.info.sealed else site.settings.tenant,
+            origin_snapshot=found.info.snapshot,
+            device=facts.device,
+            bus=facts.bus,
+            serial=facts.serial,
+            is_root=facts.is_root,
+        ),
+    )
+
+
+def _least_space(site: Site, snapshot_id: str, bytes_volume: int) -> int:
+    info = site.vault.snapshot(snapshot_id)
+    return min(info.bytes_data, bytes_volume)
+
+
+def apply(site: Site, plan: VolumePlan, *, work: Work | None = None) -> VolumeMade:
+    """Make the volume; on failure, or after a crash and the next clean-up, no trace is left."""
+    made = write_image(site, plan, work or Unheard())
+    add_to_catalog(site, plan.image)
+    return made
+
+
+def write_image(site: Site, plan: VolumePlan, work: Work) -> VolumeMade:
+    """Make and fill the image. Touches no database: several may run in parallel threads."""
+    image = plan.image
+    work.step(f"restore {plan.snapshot_name} to {image.path}")
+    with Pool(site.settings.pool).making(image):
+        volumes.create_image(image.path, format=image.format, size_bytes=image.bytes_volume)
+        with volumes.open_target(image.path, format=image.format, fresh=True) as target:
+            result = site.vault.restore(
+                plan.snapshot, target, progress=work.bytes_of(f"restore {image.name}")
+            )
+            target.flush()
+    return VolumeMade(
+        volume=image.volume_id,
+        name=image.name,
+        snapshot=plan.snapshot,
+        path=image.path,
+        format=image.format,
+        bytes_volume=image.bytes_volume,
+        bytes_written=result.bytes_written,
+        seconds=result.seconds,
+    )
+
+
+def add_to_catalog(site: Site, image: PoolImage) -> None:
+    """The volume's row, attached to nothing."""
+    site.catalog.volumes.update_or_create(
+        volume_id=UUID(image.volume_id),
+        defaults={
+            "name": image.name,
+            "tenant": site.tenant_row(image.tenant),
+            "server": None,
+            "state": "unattached",
+            "device": image.device,
+            "bus": image.bus,
+            "serial": image.serial,
+            "is_root": image.is_root,
+            "path": image.path,
+            "format": image.format,
+            "bytes_volume": image.bytes_volume,
+            "created_here": True,
+            "origin_snapshot": image.origin_snapshot,
+        },
+    )
