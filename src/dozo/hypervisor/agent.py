@@ -1,0 +1,194 @@
+"""The guest agent: questions and commands, each with a time limit."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+
+from dozo.hypervisor.connection import Host, message
+from dozo.hypervisor.errors import AgentAbsent, AgentError, AgentHung, AgentRefused
+from dozo.model import clock
+
+DEFAULT_TIMEOUT_S = 5
+
+_FILE_CHUNK_BYTES = 48 * 1024
+_MAX_FILE_BYTES = 4 * 1024 * 1024
+
+Channel = Callable[[str, int], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestDevice:
+    """A block device as the guest sees it. ``built_on`` are the devices below it."""
+
+    name: str
+    serial: str | None
+    pci: tuple[int, int, int, int] | None
+    unit: tuple[int, int, int] | None
+    built_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestFileSystem:
+    """A mounted file system and the names of the disks that it lies on."""
+
+    mount_point: str
+    kind: str
+    devices: tuple[GuestDevice, ...]
+
+
+class GuestAgent:
+    """A server's guest agent.
+
+    Every call raises ``AgentAbsent`` when nobody answers, ``AgentHung`` when the agent took
+    the command and did not answer in time, ``AgentRefused`` when it answered with an error.
+    """
+
+    def __init__(self, server: str, channel: Channel) -> None:
+        """``channel`` sends one JSON command with a time limit in seconds, returns the reply."""
+        self._server = server
+        self._channel = channel
+
+    @classmethod
+    def of(cls, host: Host, server: str) -> "GuestAgent":
+        """The agent of a server; nothing is asked of it yet."""
+        domain = host.domain(server)
+
+        def send(command: str, timeout_s: int) -> str:
+            return str(libvirt_qemu.qemuAgentCommand(domain, command, timeout_s, 0))
+
+        return cls(domain.name(), send)
+
+    def ping(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> None:
+        """Return if the agent answers."""
+        self._call("guest-ping", timeout_s)
+
+    def freeze(self, timeout_s: int) -> int:
+        """Freeze all file systems; how many were frozen."""
+        return int(self._call("guest-fsfreeze-freeze", timeout_s))
+
+    def thaw(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> int:
+        """Thaw all file systems; how many were thawed (0 if none was frozen)."""
+        return int(self._call("guest-fsfreeze-thaw", timeout_s))
+
+    def is_frozen(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> bool:
+        """Whether any file system is frozen."""
+        return bool(self._call("guest-fsfreeze-status", timeout_s) != "thawed")
+
+    def os_info(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> dict[str, str]:
+        """Facts about the guest's operating system, as the agent words them."""
+        answer = self._call("guest-get-osinfo", timeout_s)
+        return {str(key): str(value) for key, value in answer.items()}
+
+    def file_systems(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> list[GuestFileSystem]:
+        """The mounted file systems that lie on disks."""
+        return [
+            GuestFileSystem(
+                mount_point=str(each.get("mountpoint", "")),
+                kind=str(each.get("type", "")),
+                devices=tuple(_device(disk) for disk in each.get("disk", ())),
+            )
+            for each in self._call("guest-get-fsinfo", timeout_s)
+        ]
+
+    def devices(self, timeout_s: int = DEFAULT_TIMEOUT_S) -> list[GuestDevice]:
+        """All block devices: disks, partitions, and what is built on them."""
+        return [
+            _device(each.get("address") or {}, each)
+            for each in self._call("guest-get-disks", timeout_s)
+        ]
+
+    def read_file(self, path: str, timeout_s: int = DEFAULT_TIMEOUT_S) -> str:
+        """A small text file inside the guest (4 MiB at most)."""
+        handle = self._call("guest-file-open", timeout_s, path=path, mode="r")
+        try:
+            text = ""
+            while len(text) < _MAX_FILE_BYTES:
+                part = self._call(
+                    "guest-file-read", timeout_s, handle=handle, count=_FILE_CHUNK_BYTES
+                )
+                text += _decoded(part.get("buf-b64", ""))
+                if part.get("eof") or not part.get("count"):
+                    break
+            return text
+        finally:
+            self._call("guest-file-close", timeout_s, handle=handle)
+
+    def _call(self, command: str, timeout_s: int, **arguments: object) -> Any:
+        request: dict[str, object] = {"execute": command}
+        if arguments:
+            request["arguments"] = arguments
+        started = clock.monotonic()
+        try:
+            reply = self._channel(json.dumps(request), timeout_s)
+        except libvirt.libvirtError as error:
+            took_s = clock.monotonic() - started
+            raise self._error(command, timeout_s, took_s, error) from error
+        return json.loads(reply)["return"]
+
+    def _error(self, command: str, timeout_s: int, took_s: float, error: Any) -> AgentError:
+        code = error.get_error_code()
+        if code == libvirt.VIR_ERR_AGENT_COMMAND_TIMEOUT:
+            return AgentHung(server=self._server, command=command, timeout_s=timeout_s)
+        if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
+            # libvirt says the same for "nobody there" and "busy with the last command";
+            # only the second one makes the caller wait.
+            if took_s >= 1.0:
+                return AgentHung(server=self._server, command=command, timeout_s=timeout_s)
+            return AgentAbsent(server=self._server, reason=message(error))
+        if code in _ABSENT:
+            return AgentAbsent(server=self._server, reason=message(error))
+        return AgentRefused(server=self._server, command=command, reason=message(error))
+
+
+_ABSENT = (
+    libvirt.VIR_ERR_NO_DOMAIN,
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+    libvirt.VIR_ERR_NO_CONNECT,
+    libvirt.VIR_ERR_RPC,
+    libvirt.VIR_ERR_SYSTEM_ERROR,
+)
+
+
+def wait_agent(host: Host, server: str, *, timeout_s: float) -> None:
+    """Return when the guest agent answers; raises ``AgentAbsent`` after ``timeout_s``."""
+    agent = GuestAgent.of(host, server)
+    deadline = clock.monotonic() + timeout_s
+    while True:
+        try:
+            agent.ping()
+        except (AgentAbsent, AgentHung) as error:
+            if clock.monotonic() >= deadline:
+                reason = getattr(error, "reason", "it does not answer in time")
+                raise AgentAbsent(server=server, reason=reason) from error
+            clock.sleep(0.5)
+        else:
+            return
+
+
+def _device(address: dict[str, Any], disk: dict[str, Any] | None = None) -> GuestDevice:
+    pci = address.get("pci-controller")
+    numbers = None if pci is None else tuple(pci[key] for key in _PCI)
+    known = numbers is not None and min(numbers) >= 0
+    has_unit = all(key in address for key in _UNIT)
+    return GuestDevice(
+        name=str((disk or {}).get("name") or address.get("dev") or ""),
+        serial=address.get("serial"),
+        pci=(numbers[0], numbers[1], numbers[2], numbers[3]) if known and numbers else None,
+        unit=(address["bus"], address["target"], address["unit"]) if has_unit else None,
+        built_on=tuple(str(name) for name in (disk or {}).get("dependencies", ())),
+    )
+
+
+_PCI = ("domain", "bus", "slot", "function")
+_UNIT = ("bus", "target", "unit")
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode("utf-8", errors="replace")
