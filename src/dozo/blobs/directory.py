@@ -1,0 +1,250 @@
+"""Blobs as files below a directory."""
+
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dozo.blobs.errors import (
+    BlobMissing,
+    BlobsError,
+    BlobsFull,
+    BlobsReadOnly,
+    BlobsUnavailable,
+    BlobTruncated,
+)
+from dozo.blobs.port import BlobInfo, Buffer
+
+TEMPORARY = ".tmp"
+IOV_MAX = 1024
+OPEN_FILES = 64
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DirectoryBlobs:
+    """A blob is a file, written under a temporary name, synced, then linked or renamed.
+
+    A temporary file is locked (``flock``) by its writer for as long as that lives, so
+    leftovers are told from work in progress without looking at a clock.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._root = Path(path).absolute()
+        self._known_folders: set[Path] = set()
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return str(self._root)
+
+    def put(self, key: str, parts: Sequence[Buffer]) -> None:
+        with self._translated(key):
+            target = self._target(key)
+            with self._temporary(parts) as temporary:
+                temporary.rename(target)
+            _sync_folder(target.parent)
+        self._forget(key)
+
+    def create(self, key: str, parts: Sequence[Buffer]) -> bool:
+        with self._translated(key):
+            target = self._target(key)
+            if target.exists():
+                return False
+            with self._temporary(parts) as temporary:
+                try:
+                    target.hardlink_to(temporary)
+                except FileExistsError:
+                    return False
+                finally:
+                    temporary.unlink()
+            _sync_folder(target.parent)
+        return True
+
+    def get(self, key: str) -> bytes:
+        with self._translated(key):
+            return (self._root / key).read_bytes()
+
+    def get_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
+        with self._translated(key):
+            data = self._pread(key, offset_bytes, length_bytes)
+        if len(data) != length_bytes:
+            raise BlobTruncated(url=self.url, key=key)
+        return data
+
+    def view(self, key: str) -> memoryview:
+        with self._translated(key), (self._root / key).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def size(self, key: str) -> int:
+        with self._translated(key):
+            return (self._root / key).stat().st_size
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        folder = self._root / prefix
+        with self._translated(prefix):
+            yield from self._walk(folder, prefix.strip("/"))
+
+    def delete(self, key: str) -> None:
+        with self._translated(key):
+            path = self._root / key
+            with suppress(FileNotFoundError):
+                path.unlink()
+                _sync_folder(path.parent)
+        self._forget(key)
+
+    def sweep(self) -> int:
+        removed = 0
+        with self._translated(TEMPORARY):
+            folder = self._root / TEMPORARY
+            if not folder.is_dir():
+                return 0
+            for path in folder.iterdir():
+                removed += _remove_if_abandoned(path)
+        return removed
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[BlobInfo]:
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            key = f"{prefix}/{entry.name}" if prefix else entry.name
+            if entry.name == TEMPORARY:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(Path(entry.path), key)
+            else:
+                with suppress(FileNotFoundError):
+                    yield BlobInfo(key, entry.stat().st_size)
+
+    def _target(self, key: str) -> Path:
+        target = self._root / key
+        if target.parent not in self._known_folders:
+            _make_durable_folder(target.parent)
+            _make_durable_folder(self._root / TEMPORARY)
+            self._known_folders.add(target.parent)
+        return target
+
+    @contextmanager
+    def _temporary(self, parts: Sequence[Buffer]) -> Iterator[Path]:
+        path, fd = self._locked_file()
+        try:
+            _write_all(fd, parts)
+            os.fsync(fd)
+            yield path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+
+    def _locked_file(self) -> tuple[Path, int]:
+        while True:
+            path = self._root / TEMPORARY / secrets.token_hex(12)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return path, fd
+            # A sweep took it for abandoned between its creation and its lock.
+            os.close(fd)
+
+    def _pread(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
+        with self._lock:
+            fd = self._open.get(key)
+            if fd is not None:
+                self._open.move_to_end(key)
+                # A duplicate stays readable if another thread evicts the entry.
+                fd = os.dup(fd)
+        if fd is None:
+            fd = os.open(self._root / key, os.O_RDONLY | os.O_CLOEXEC)
+            self._remember(key, os.dup(fd))
+        try:
+            return os.pread(fd, length_bytes, offset_bytes)
+        finally:
+            os.close(fd)
+
+    def _remember(self, key: str, fd: int) -> None:
+        with self._lock:
+            evicted = [self._open.pop(key)] if key in self._open else []
+            self._open[key] = fd
+            if len(self._open) > OPEN_FILES:
+                evicted.append(self._open.popitem(last=False)[1])
+        for old in evicted:
+            os.close(old)
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            fd = self._open.pop(key, None)
+        if fd is not None:
+            os.close(fd)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise BlobMissing(url=self.url, key=key) from error
+        except OSError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: OSError) -> BlobsError:
+        if error.errno in FULL:
+            return BlobsFull(url=self.url)
+        if error.errno == errno.EROFS:
+            return BlobsReadOnly(url=self.url)
+        return BlobsUnavailable(url=self.url, reason=error.strerror or str(error))
+
+
+def _write_all(fd: int, parts: Sequence[Buffer]) -> None:
+    waiting = [memoryview(part).cast("B") for part in parts if len(part)]
+    while waiting:
+        batch = waiting[:IOV_MAX]
+        written = os.writev(fd, batch)
+        done = 0
+        while done < len(batch) and written >= len(batch[done]):
+            written -= len(batch[done])
+            done += 1
+        waiting = waiting[done:]
+        if written:
+            waiting[0] = waiting[0][written:]
+
+
+def _make_durable_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_durable_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove_if_abandoned(path: Path) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return 0
+    else:
+        return 1
+    finally:
+        os.close(fd)

@@ -1,0 +1,324 @@
+"""Removing what nobody needs: first a plan, then, in an order that any crash leaves safe.
+
+Why this is safe beside writers: ``docs/vault-format.md``, section "Writers and removal".
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from dozo.blobs import BlobMissing
+from dozo.model import clock
+from dozo.vault import deletion as deletions
+from dozo.vault import pending as pendings
+from dozo.vault.deletion import Deletion
+from dozo.vault.errors import VaultDamaged
+from dozo.vault.frames import FrameKind
+from dozo.vault.index import Index, select_packs, store_segment
+from dozo.vault.layout import check_key, pack_key, snapshot_key
+from dozo.vault.packs import read_writer
+from dozo.vault.removal import (
+    Damage,
+    announce_removal,
+    clear_damage,
+    end_removal,
+    list_damage,
+    list_removals,
+    unreliable,
+)
+from dozo.vault.roots import Marks, Roots, look
+from dozo.vault.store import Store
+from dozo.vault.writer import Writer, no_crash
+
+DEFAULT_GRACE_SECONDS = 7 * 24 * 3600
+# A pack is rewritten when more of it than this is dead: stored bytes then stay within
+# 5 % of what is needed.
+TOLERATED_DEAD_SHARE = 0.05
+PACKS_PER_INDEX = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackUse:
+    """How much of a pack is needed, in bytes."""
+
+    pack_id: bytes
+    size_bytes: int
+    live_bytes: int
+    dead_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrunePlan:
+    """What a prune would do."""
+
+    purge: tuple[Deletion, ...]
+    remove: tuple[PackUse, ...]
+    rewrite: tuple[PackUse, ...]
+    kept_bytes: int
+    freed_bytes: int
+    roots: Roots
+    packs: frozenset[bytes] = field(repr=False)
+    marks: Marks = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PruneReport:
+    """What a prune did, or would do; sizes in stored bytes."""
+
+    snapshots_purged: int
+    packs_removed: int
+    packs_rewritten: int
+    bytes_freed: int
+    bytes_kept: int
+    dry_run: bool
+
+
+def prune(
+    store: Store,
+    *,
+    grace_seconds: int = DEFAULT_GRACE_SECONDS,
+    dry_run: bool = False,
+    retire: Iterable[bytes] = (),
+    crash: Callable[[str], None] = no_crash,
+) -> PruneReport:
+    """Remove snapshots deleted longer ago than the grace period, and what only they needed.
+
+    ``retire`` names packs to be rewritten whatever they hold. Raises
+    :class:`VaultDamaged`, and removes nothing, when anything that is needed is missing.
+    """
+    blobs = store.blobs
+    if not dry_run:
+        blobs.sweep()
+        _fence_the_dead(store)
+    plan = make_plan(store, grace_seconds=grace_seconds, retire=frozenset(retire))
+    if not dry_run:
+        apply(store, plan, crash)
+    return PruneReport(
+        snapshots_purged=len(plan.purge),
+        packs_removed=len(plan.remove),
+        packs_rewritten=len(plan.rewrite),
+        bytes_freed=plan.freed_bytes,
+        bytes_kept=plan.kept_bytes,
+        dry_run=dry_run,
+    )
+
+
+def make_plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> PrunePlan:
+    """Mark what is needed and weigh every pack. Raises :class:`VaultDamaged`."""
+    index = store.index
+    # Packs are listed before writers: a writer that began later has no pack in the list.
+    index.refresh()
+    candidates = dict(index.pack_sizes)
+    roots = look(store.blobs)
+    # The index is read after the roots: what a root needs was indexed before it was visible.
+    index.refresh()
+    _require_sound(store, roots)
+    damage = list_damage(store.blobs)
+    removals = list_removals(store.blobs)
+    _exclude_damage(store, damage)
+    try:
+        purge = tuple(_purgeable(roots, grace_seconds))
+        marks = Marks(store)
+        marks.mark(roots.kept(each.snapshot for each in purge))
+        marks.require_complete()
+        uses = list(_weigh(store, marks, candidates, {each.writer for each in roots.pendings}))
+    finally:
+        index.exclude(())
+    must_go = retire | {damaged.pack_id for damaged in damage}
+    must_go |= {pack_id for removal in removals for pack_id in removal.packs}
+    remove = tuple(use for use in uses if use.live_bytes == 0)
+    rewrite = tuple(
+        use
+        for use in uses
+        if use.live_bytes and (use.pack_id in must_go or use.dead_share > TOLERATED_DEAD_SHARE)
+    )
+    freed = sum(use.size_bytes for use in remove)
+    freed += sum(use.size_bytes - use.live_bytes for use in rewrite)
+    return PrunePlan(
+        purge=purge,
+        remove=remove,
+        rewrite=rewrite,
+        kept_bytes=sum(candidates.values()) - freed,
+        freed_bytes=freed,
+        roots=roots,
+        packs=frozenset(candidates),
+        marks=marks,
+    )
+
+
+def apply(store: Store, plan: PrunePlan, crash: Callable[[str], None] = no_crash) -> None:
+    """Do what the plan says, sparing whatever has become needed since."""
+    blobs = store.blobs
+    for deletion in plan.purge:
+        deletions.purge(blobs, deletion)
+    crash("purged")
+    doomed = {use.pack_id for use in (*plan.remove, *plan.rewrite)}
+    left_over = list_removals(blobs)
+    if doomed or left_over:
+        moved = _rewrite(store, plan, crash) if plan.rewrite else frozenset()
+        crash("rewritten")
+        removal = announce_removal(blobs, doomed)
+        crash("announced")
+        doomed -= _needed_after_all(store, plan, doomed, moved)
+        removal = announce_removal(blobs, doomed, removal.name)
+        crash("spared")
+        _drop_from_index(store, doomed)
+        crash("unindexed")
+        for pack_id in sorted(doomed):
+            blobs.delete(pack_key(pack_id))
+            clear_damage(blobs, pack_id)
+            crash("pack-deleted")
+        store.index.refresh()
+        for old in left_over:
+            if not old.packs & store.index.pack_sizes.keys():
+                end_removal(blobs, old)
+        end_removal(blobs, removal)
+    _delete_purged(store)
+    store.index.refresh()
+
+
+def _fence_the_dead(store: Store) -> None:
+    notes, _damaged = pendings.list_pending(store.blobs)
+    for note in notes:
+        if note.may_be_fenced():
+            if note.publishes:
+                pendings.fence(store.blobs, note.snapshot, note.attempt)
+            pendings.end(store.blobs, note)
+
+
+def _require_sound(store: Store, roots: Roots) -> None:
+    damaged = [*store.index.damaged_objects, *roots.damaged]
+    if damaged:
+        raise VaultDamaged(url=store.blobs.url, what=damaged[0].key)
+
+
+def _purgeable(roots: Roots, grace_seconds: int) -> Iterable[Deletion]:
+    limit = clock.now() - timedelta(seconds=grace_seconds)
+    for deletion in roots.deletions.values():
+        is_due = not deletion.purged and deletion.deleted_at <= limit
+        if is_due and deletion.snapshot not in roots.held:
+            yield deletion
+
+
+def _exclude_damage(store: Store, damage: Iterable[Damage]) -> None:
+    whole = {each.pack_id for each in damage if each.whole}
+    frames = {(each.pack_id, offset) for each in damage for offset in each.offsets}
+    store.index.exclude(whole, frames)
+
+
+def _weigh(
+    store: Store, marks: Marks, candidates: dict[bytes, int], spared: set[bytes]
+) -> Iterable[PackUse]:
+    live: dict[bytes, int] = {}
+    total: dict[bytes, int] = {}
+    for segment in store.index.segments:
+        for number in range(segment.count):
+            place = segment.location(number)
+            if segment.alive[segment.pack_number(number)]:
+                total[place.pack_id] = total.get(place.pack_id, 0) + place.length_bytes
+            if marks.is_marked(segment, number):
+                live[place.pack_id] = live.get(place.pack_id, 0) + place.length_bytes
+    writers = store.index.indexed_packs()
+    for pack_id, size in candidates.items():
+        try:
+            writer = writers.get(pack_id) or read_writer(store.blobs, pack_id)
+        except BlobMissing:
+            continue
+        if writer not in spared:
+            share = live.get(pack_id, 0) / max(total.get(pack_id, size), 1)
+            yield PackUse(
+                pack_id=pack_id, size_bytes=size, live_bytes=int(size * share), dead_share=1 - share
+            )
+
+
+def _rewrite(store: Store, plan: PrunePlan, crash: Callable[[str], None]) -> frozenset[bytes]:
+    """Store again what is needed of the packs to be rewritten; the new packs."""
+    wanted = {use.pack_id for use in plan.rewrite}
+    with Writer(store, "rewrite", pendings.REWRITE, crash=crash) as writer:
+        # Packs named by another removal, alive or left by a crash, are read as well.
+        _exclude_damage(store, list_damage(store.blobs))
+        for segment in list(store.index.segments):
+            for number in range(segment.count):
+                object_id = segment.object_id(number)
+                place = segment.location(number)
+                if place.pack_id in wanted and plan.marks.is_marked(segment, number):
+                    frame, found = store.frame(object_id)
+                    writer.add(object_id, FrameKind(found.kind), frame, found.stored_hash)
+        writer.flush()
+        return writer.packs
+
+
+def _needed_after_all(
+    store: Store, plan: PrunePlan, doomed: set[bytes], moved: frozenset[bytes]
+) -> set[bytes]:
+    """Doomed packs that hold the only copy of something that is needed now.
+
+    Called after the removal was announced: whoever began to rely on a doomed pack before
+    that is seen here, and whoever begins later sees the announcement.
+    """
+    roots = look(store.blobs, plan.roots)
+    store.index.refresh()
+    _require_sound(store, roots)
+    others = unreliable(store.blobs)
+    vanished = (plan.packs | moved) - store.index.pack_sizes.keys()
+    # Another removal at work may rely on what this one moved; then everything is weighed anew.
+    alone = not vanished and others.packs <= doomed
+    earlier = plan.roots.kept(each.snapshot for each in plan.purge) if alone else set()
+    store.index.exclude(others.packs - doomed, others.frames)
+    spared: set[bytes] = set()
+    try:
+        marks = Marks(store)
+        marks.mark(root for root in roots.kept() if root not in earlier)
+        marks.require_complete()
+        for segment in store.index.segments:
+            for number in range(segment.count):
+                place = segment.location(number)
+                if (
+                    place.pack_id in doomed
+                    and marks.is_marked(segment, number)
+                    and _only_place(store.index, segment.object_id(number), doomed)
+                ):
+                    spared.add(place.pack_id)
+    finally:
+        store.index.exclude(())
+    return spared
+
+
+def _only_place(index: Index, object_id: bytes, doomed: set[bytes]) -> bool:
+    return all(place.pack_id in doomed for place in index.find_all(object_id))
+
+
+def _drop_from_index(store: Store, doomed: set[bytes]) -> None:
+    """Write index objects anew without the doomed packs, and only then delete the old ones."""
+    old = store.index.segments
+    affected = [
+        segment for segment in old if any(pack_id in doomed for pack_id, _w, _s in segment.packs)
+    ]
+    small = [segment for segment in old if len(segment.packs) < PACKS_PER_INDEX // 2]
+    if not affected and len(small) < 2:
+        return
+    replaced = affected + [segment for segment in small if segment not in affected]
+    present = store.index.pack_sizes
+
+    def keep(pack_id: bytes) -> bool:
+        return pack_id in present and pack_id not in doomed
+
+    group = []
+    for pack in select_packs(replaced, keep):
+        group.append(pack)
+        if len(group) == PACKS_PER_INDEX:
+            store_segment(store.blobs, group)
+            group = []
+    if group:
+        store_segment(store.blobs, group)
+    for segment in replaced:
+        store.blobs.delete(segment.key)
+
+
+def _delete_purged(store: Store) -> None:
+    roots = look(store.blobs)
+    for snapshot, attempt in roots.publications:
+        deletion = roots.deletions.get(snapshot)
+        if deletion is not None and deletion.purged and snapshot not in roots.held:
+            store.blobs.delete(snapshot_key(snapshot, attempt))
+            store.blobs.delete(check_key(snapshot))

@@ -1,0 +1,169 @@
+"""Mending a vault: from its own redundancy, and from another vault that has it whole."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from dozo.blobs import BlobMissing
+from dozo.model.progress import Progress, Silent
+from dozo.vault import layout
+from dozo.vault import pending as pendings
+from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged, VaultDamaged
+from dozo.vault.format import ObjectKind, load_document, open_object, store_document
+from dozo.vault.frames import FrameKind
+from dozo.vault.index import store_segment
+from dozo.vault.manifest import list_attempts, load_publication, publication_document
+from dozo.vault.packs import Pack, read_directory
+from dozo.vault.prune import prune
+from dozo.vault.scrub import KINDS, Finding, ScrubReport, scrub
+from dozo.vault.store import Store
+from dozo.vault.writer import Writer
+
+PACKS_PER_INDEX = 512
+# A tree can lack a segment on each level, and each is found only when its parent is back.
+MAX_ROUNDS = 9
+NEVER_SECONDS = 100 * 365 * 24 * 3600
+
+
+def scrub_and_repair(store: Store, other: Store, progress: Progress) -> ScrubReport:
+    """Scrub, mend what can be mended, and scrub again; the last report counts.
+
+    Its ``repaired`` is the number of frames and objects that were put back.
+    """
+    report = scrub(store, progress)
+    if report.is_clean:
+        return report
+    repaired = _repair_objects(store, other, report.findings)
+    repaired += rebuild_index(store)
+    for _round in range(MAX_ROUNDS):
+        report = scrub(store, Silent())
+        if not report.unreadable:
+            break
+        brought = _repair_frames(store, other, report.unreadable)
+        repaired += brought
+        if not brought:
+            break
+    with suppress(VaultDamaged, ChunkMissing, ChunkDamaged):
+        # What is still whole in a damaged pack moves to a new one, and the pack goes.
+        prune(store, grace_seconds=NEVER_SECONDS)
+    report = scrub(store, Silent())
+    report.repaired = repaired
+    return report
+
+
+def rebuild_index(store: Store) -> int:
+    """Index packs that no index object names, from their own directories; how many there were.
+
+    Damaged index objects are removed after that. Packs of writers at work are theirs.
+    """
+    store.index.refresh()
+    damaged = [error.key for error in store.index.damaged_objects]
+    notes, _broken = pendings.list_pending(store.blobs)
+    at_work = {note.writer for note in notes}
+    group: list[Pack] = []
+    count = 0
+    for pack in _directories(store):
+        if pack.writer in at_work:
+            continue
+        group.append(pack)
+        count += 1
+        if len(group) == PACKS_PER_INDEX:
+            store_segment(store.blobs, group)
+            group = []
+    if group:
+        store_segment(store.blobs, group)
+    for key in damaged:
+        store.blobs.delete(key)
+    store.index.refresh()
+    return count
+
+
+def _directories(store: Store) -> Iterator[Pack]:
+    for pack_id in store.index.unindexed_packs():
+        with suppress(ObjectDamaged, BlobMissing):
+            yield read_directory(store.blobs, pack_id, store.index.pack_sizes[pack_id])
+
+
+def _repair_frames(store: Store, other: Store, wanted: set[bytes]) -> int:
+    brought = 0
+    with Writer(store, "repair", pendings.REPAIR) as writer:
+        for object_id in sorted(wanted):
+            with suppress(ChunkMissing, ChunkDamaged):
+                frame, place = other.frame(object_id)
+                writer.add(object_id, FrameKind(place.kind), frame, place.stored_hash)
+                brought += 1
+        writer.flush()
+    return brought
+
+
+def _repair_objects(store: Store, other: Store, findings: list[Finding]) -> int:
+    repaired = 0
+    for finding in findings:
+        folder = finding.key.split("/")[0]
+        mend = _MENDERS.get(folder)
+        if mend is not None:
+            repaired += mend(store, other, finding.key)
+    return repaired
+
+
+def _mend_header(store: Store, other: Store, key: str) -> bool:
+    del other
+    twin = layout.HEADER_COPY if key == layout.HEADER else layout.HEADER
+    with suppress(BlobMissing, ObjectDamaged):
+        document = load_document(store.blobs, twin, ObjectKind.HEADER)
+        store_document(store.blobs, key, ObjectKind.HEADER, document)
+        return True
+    return False
+
+
+def _mend_same_name(store: Store, other: Store, key: str) -> bool:
+    kind = KINDS[key.split("/", maxsplit=1)[0]]
+    with suppress(BlobMissing, ObjectDamaged):
+        data = other.blobs.get(key)
+        open_object(data, key, kind, url=other.blobs.url)
+        store.blobs.put(key, [data])
+        return True
+    return False
+
+
+def _mend_snapshot(store: Store, other: Store, key: str) -> bool:
+    _folder, snapshot, attempt = key.split("/")
+    for name, theirs in list_attempts(other.blobs, snapshot):
+        with suppress(BlobMissing, ObjectDamaged):
+            manifest = load_publication(other.blobs, name, theirs).manifest
+            if manifest is not None:
+                document = publication_document(manifest, attempt)
+                store_document(store.blobs, key, ObjectKind.SNAPSHOT, document)
+                return True
+    return False
+
+
+def _mend_pending(store: Store, other: Store, key: str) -> bool:
+    del other
+    snapshot, _dot, attempt = key.split("/")[1].rpartition(".")
+    # Its writer, if it lives, then fails without having published.
+    pendings.fence(store.blobs, snapshot, attempt)
+    store.blobs.delete(key)
+    return True
+
+
+def _forget(store: Store, other: Store, key: str) -> bool:
+    del other
+    store.blobs.delete(key)
+    return True
+
+
+_MENDERS: dict[str, Callable[[Store, Store, str], bool]] = {
+    layout.HEADER: _mend_header,
+    layout.HEADER_COPY: _mend_header,
+    layout.SNAPSHOTS: _mend_snapshot,
+    layout.KEYS: _mend_same_name,
+    layout.TOMBSTONES: _mend_same_name,
+    layout.RESOLUTIONS: _mend_same_name,
+    layout.HOLDS: _mend_same_name,
+    layout.PENDING: _mend_pending,
+    # What these three say is found out anew by reading.
+    layout.DAMAGED: _forget,
+    layout.CHECKS: _forget,
+    layout.READINGS: _forget,
+    layout.DELETING: _forget,
+}

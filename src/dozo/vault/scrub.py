@@ -1,0 +1,269 @@
+"""Reading everything back without keys: rot, loss, and which snapshots it touches.
+
+Source: ``docs/vault-format.md``, section "Scrub".
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dozo.blobs import BlobMissing, Blobs
+from dozo.model import clock
+from dozo.model.progress import Progress
+from dozo.vault import layout
+from dozo.vault.errors import ChunkDamaged, ChunkMissing, FormatUnsupported, ObjectDamaged
+from dozo.vault.format import (
+    ID_BYTES,
+    ZERO_ID,
+    ObjectKind,
+    load_document,
+    open_object,
+    store_document,
+)
+from dozo.vault.index import load_segment
+from dozo.vault.packs import PackCheck, check_pack
+from dozo.vault.removal import Damage, clear_damage, list_damage, mark_damaged
+from dozo.vault.roots import Marks, Roots, look, root_of
+from dozo.vault.store import Store
+from dozo.vault.tree import walk_segments
+
+READERS = 2
+
+KINDS = {
+    layout.HEADER: ObjectKind.HEADER,
+    layout.HEADER_COPY: ObjectKind.HEADER,
+    layout.INDEX: ObjectKind.INDEX,
+    layout.SNAPSHOTS: ObjectKind.SNAPSHOT,
+    layout.KEYS: ObjectKind.WRAPPED_KEY,
+    layout.PENDING: ObjectKind.PENDING,
+    layout.TOMBSTONES: ObjectKind.TOMBSTONE,
+    layout.RESOLUTIONS: ObjectKind.RESOLUTION,
+    layout.HOLDS: ObjectKind.HOLD,
+    layout.DELETING: ObjectKind.DELETING,
+    layout.DAMAGED: ObjectKind.DAMAGED,
+    layout.CHECKS: ObjectKind.CHECK,
+    layout.READINGS: ObjectKind.READING,
+    layout.RECORDS: ObjectKind.RECORD,
+    layout.HEADS: ObjectKind.HEAD,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that is wrong: which object, and in what way."""
+
+    key: str
+    problem: str
+
+
+@dataclass(kw_only=True)
+class ScrubReport:
+    """What a scrub has read and found. ``snapshots_touched`` maps ids to damaged chunks.
+
+    ``unreadable`` counts ids that snapshots need and that no pack holds whole.
+    """
+
+    bytes_read: int = 0
+    packs_read: int = 0
+    objects_read: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    snapshots_touched: dict[str, int] = field(default_factory=dict)
+    unreadable: set[bytes] = field(default_factory=set)
+    repaired: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings and not self.snapshots_touched
+
+
+def scrub(store: Store, progress: Progress) -> ScrubReport:
+    """Read every object and pack of a vault; record damaged frames. Needs no keys.
+
+    Damage found earlier and since mended is forgotten.
+    """
+    report = ScrubReport()
+    store.index.refresh()
+    progress.total(sum(store.index.pack_sizes.values()))
+    report.findings.extend(_damaged_objects(store.blobs, report))
+    _read_packs(store, report, progress)
+    _touch(store, report)
+    return report
+
+
+def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
+    for info in blobs.list(""):
+        folder = info.key.split("/")[0]
+        if folder == layout.PACKS:
+            continue
+        kind = KINDS.get(folder)
+        if kind is None:
+            yield Finding(key=info.key, problem="it is not an object of a vault")
+            continue
+        try:
+            data = blobs.view(info.key)
+            open_object(data, info.key, kind, url=blobs.url)
+            if kind is ObjectKind.INDEX:
+                load_segment(blobs, info.key)
+            report.objects_read += 1
+            report.bytes_read += len(data)
+        except BlobMissing:
+            continue
+        except ObjectDamaged as error:
+            yield Finding(key=info.key, problem=error.reason)
+        except FormatUnsupported as error:
+            yield Finding(key=info.key, problem=str(error))
+    for name in (layout.HEADER, layout.HEADER_COPY):
+        with suppress(BlobMissing):
+            blobs.size(name)
+            continue
+        yield Finding(key=name, problem="it is missing")
+
+
+def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> None:
+    whole: list[bytes] = []
+    with ThreadPoolExecutor(READERS, thread_name_prefix="dozo-scrub") as pool:
+        names = list(store.index.pack_sizes)
+        for found in pool.map(lambda pack_id: check_pack(store.blobs, pack_id), names):
+            if found is None:
+                # A prune removed the pack while the scrub was under way.
+                continue
+            report.packs_read += 1
+            report.bytes_read += found.size_bytes
+            progress.advance(found.size_bytes)
+            if found.directory is not None and not found.damaged:
+                whole.append(found.pack_id)
+                clear_damage(store.blobs, found.pack_id)
+            else:
+                report.findings.append(_finding(found))
+                mark_damaged(store.blobs, damage_of(found))
+    record_reading(store.blobs, whole, replaces_all=True)
+
+
+def damage_of(found: PackCheck) -> Damage:
+    """What must not be relied on in a pack that was read."""
+    return Damage(
+        pack_id=found.pack_id,
+        offsets=frozenset(entry.offset_bytes for entry in found.damaged),
+        whole=found.directory is None,
+    )
+
+
+def _finding(found: PackCheck) -> Finding:
+    if found.directory is None:
+        problem = "its directory is damaged"
+    else:
+        problem = f"{len(found.damaged)} of its {len(found.directory.entries)} frames are damaged"
+    return Finding(key=layout.pack_key(found.pack_id), problem=problem)
+
+
+def _touch(store: Store, report: ScrubReport) -> None:
+    """Say which snapshots the findings touch, and what is needed but in no pack."""
+    damage = _readable_damage(store.blobs)
+    roots = look_at_what_is_readable(store.blobs)
+    store.index.refresh()
+    whole = {each.pack_id for each in damage if each.whole}
+    store.index.exclude(
+        whole, {(each.pack_id, offset) for each in damage for offset in each.offsets}
+    )
+    try:
+        marks = Marks(store)
+        marks.mark(roots.kept())
+        report.unreadable = marks.missing
+        for finding in report.findings:
+            for snapshot in _named_by(finding.key, roots):
+                report.snapshots_touched.setdefault(snapshot, 0)
+        if marks.missing:
+            _count_touched(store, roots, report)
+    finally:
+        store.index.exclude(())
+
+
+def _count_touched(store: Store, roots: Roots, report: ScrubReport) -> None:
+    def load(object_id: bytes) -> bytes | None:
+        with suppress(ChunkMissing, ChunkDamaged):
+            return store.segment(object_id)
+        return None
+
+    for snapshot, manifest in roots.manifests().items():
+        deletion = roots.deletions.get(snapshot)
+        if deletion is not None and deletion.purged:
+            continue
+        segments: set[bytes] = set()
+
+        def enter(object_id: bytes, seen: set[bytes] = segments) -> bool:
+            seen.add(object_id)
+            return True
+
+        root = root_of(manifest)
+        count = sum(object_id in report.unreadable for object_id in root.attachments)
+        for ids in walk_segments(root.root, root.depth, load, enter):
+            for at in range(0, len(ids), ID_BYTES):
+                object_id = ids[at : at + ID_BYTES]
+                count += object_id != ZERO_ID and object_id in report.unreadable
+        count += len(segments & report.unreadable)
+        if count:
+            report.snapshots_touched[snapshot] = count
+
+
+def _named_by(key: str, roots: Roots) -> Iterable[str]:
+    """The snapshots that an object itself belongs to."""
+    parts = key.split("/")
+    if parts[0] in (layout.HEADER, layout.HEADER_COPY):
+        return [snapshot for snapshot, _attempt in roots.publications]
+    if parts[0] == layout.KEYS and len(parts) > 1:
+        return [
+            name for name, each in roots.manifests().items() if f"{each.tenant:016x}" == parts[1]
+        ]
+    own = (layout.SNAPSHOTS, layout.TOMBSTONES, layout.RESOLUTIONS, layout.HOLDS, layout.CHECKS)
+    return parts[1:2] if parts[0] in own else []
+
+
+def look_at_what_is_readable(blobs: Blobs) -> Roots:
+    """The roots, with deletions and holds left out where their objects are damaged."""
+    try:
+        return look(blobs)
+    except ObjectDamaged:
+        return look(blobs, tolerant=True)
+
+
+def _readable_damage(blobs: Blobs) -> list[Damage]:
+    try:
+        return list_damage(blobs)
+    except ObjectDamaged:
+        return []
+
+
+def record_reading(blobs: Blobs, packs: Iterable[bytes], *, replaces_all: bool = False) -> None:
+    """Note that packs were read back whole, now."""
+    earlier = [info.key for info in blobs.list(layout.READINGS)] if replaces_all else []
+    document = {
+        "at": clock.to_text(clock.now()),
+        "packs": sorted(pack_id.hex() for pack_id in packs),
+    }
+    key = layout.reading_key(secrets.token_hex(8))
+    store_document(blobs, key, ObjectKind.READING, document)
+    for old in earlier:
+        blobs.delete(old)
+
+
+def oldest_reading(store: Store) -> datetime | None:
+    """When that pack was read back whole whose reading lies longest ago; None if one never was.
+
+    Packs of writers still at work do not count.
+    """
+    latest: dict[str, datetime] = {}
+    for info in store.blobs.list(layout.READINGS):
+        with suppress(BlobMissing, ObjectDamaged, KeyError, ValueError):
+            document = load_document(store.blobs, info.key, ObjectKind.READING)
+            at = clock.from_text(document["at"])
+            for name in document["packs"]:
+                latest[name] = max(at, latest.get(name, at))
+    readings = [latest.get(pack_id.hex()) for pack_id in store.index.indexed_packs()]
+    known = [reading for reading in readings if reading is not None]
+    if not known or len(known) < len(readings):
+        return None
+    return min(known)
