@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dozo.volumes import qemu_img
-from dozo.volumes.errors import ServerFailed, ToolMissing
+from dozo.volumes.errors import ExportUnavailable, ServerFailed, ToolMissing
 from dozo.volumes.image_info import ImageInfo
 
 _PREFIX = "dozo-nbd-"
@@ -40,7 +40,8 @@ def serve(
         process = _start(_command(info, folder, writable, force_share, bitmap), folder)
         try:
             _wait_until_listening(process, folder, info.path)
-            yield folder / "socket"
+            with _failure_explained(process, folder, info.path):
+                yield folder / "socket"
             if writable:
                 _wait_for_end(process, folder, info.path)
         finally:
@@ -109,7 +110,6 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], folder: Path, path: str) -> None:
-    # qemu-nbd makes the socket only once the image is open and the export is ready.
     for _ in range(int(_START_S / _POLL_S)):
         if (folder / "socket").exists():
             return
@@ -117,6 +117,19 @@ def _wait_until_listening(process: subprocess.Popen[bytes], folder: Path, path: 
             process.wait(_POLL_S)
             raise _failure(folder, path)
     raise ServerFailed(path, f"it did not start within {_START_S} s")
+
+
+@contextmanager
+def _failure_explained(process: subprocess.Popen[bytes], folder: Path, path: str) -> Iterator[None]:
+    # qemu-nbd listens before it opens the image: when it cannot open it, what we see first
+    # is a connection that is closed.
+    try:
+        yield
+    except ExportUnavailable:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if process.wait(_START_S) != 0:
+                raise _failure(folder, path) from None
+        raise
 
 
 def _wait_for_end(process: subprocess.Popen[bytes], folder: Path, path: str) -> None:
