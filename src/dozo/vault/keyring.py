@@ -72,9 +72,14 @@ class Keyring:
             return replace(content, sites={**content.sites, vault_id: key})
 
         self._change(change)
-        public_path = self.path.with_name(f"{self.path.name}.{vault_id[:8]}.pub")
+        public_path = self.public_path(self.path, vault_id)
         _write_durably(public_path, key.public.to_text() + "\n", 0o644)
         return public_path
+
+    @staticmethod
+    def public_path(path: Path, vault_id: str) -> Path:
+        """Where the public half of a vault's key is written, for a keys file at ``path``."""
+        return path.with_name(f"{path.name}.{vault_id[:8]}.pub")
 
     def pin(self, vault_id: str, peer: PublicKey) -> None:
         """From now on everything written to the vault can be opened by ``peer`` too."""

@@ -170,6 +170,11 @@ class Vault:
         return self.header.vault_id
 
     @property
+    def chunk_bytes(self) -> int:
+        """How long the pieces are that volumes are cut into."""
+        return self.header.chunk_bytes
+
+    @property
     def public_key(self) -> PublicKey:
         """The public half of this vault's key. Raises :class:`KeysMissing`."""
         return self.tenants.site_key.public
