@@ -1,0 +1,121 @@
+"""The host's libvirt: started when nothing has started it, and swept of what was left behind."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import libvirt
+
+URI = "qemu:///system"
+IMAGES = Path("/var/lib/libvirt/images")
+DAEMONS = ("virtlogd", "libvirtd")
+
+
+class HostNotReady(Exception):
+    """libvirt or QEMU is missing or does not start; the text says how to mend it."""
+
+
+# Without a handler of ours, libvirt prints every error to the terminal before it raises it.
+libvirt.registerErrorHandler(lambda *_: None, None)
+
+
+def connect() -> libvirt.virConnect:
+    """A connection to the system's libvirt, which is started if need be. Raises HostNotReady."""
+    for program in ("qemu-system-x86_64", "qemu-img", "libvirtd", "virsh"):
+        if shutil.which(program) is None:
+            raise HostNotReady(f"{program} is not installed; run scripts/setup")
+    connection = _try_connect()
+    if connection is None:
+        _start()
+        deadline = time.monotonic() + 20
+        while (connection := _try_connect()) is None:
+            if time.monotonic() > deadline:
+                raise HostNotReady(f"libvirt was started but {URI} does not answer")
+            time.sleep(0.2)
+    return connection
+
+
+def _try_connect() -> libvirt.virConnect | None:
+    try:
+        return libvirt.open(URI)
+    except libvirt.libvirtError:
+        return None
+
+
+def _start() -> None:
+    if Path("/run/systemd/system").is_dir():
+        commands = [["systemctl", "start", "libvirtd"]]
+    else:
+        commands = [[daemon, "--daemon"] for daemon in DAEMONS if not _runs(daemon)]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise HostNotReady(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def _runs(daemon: str) -> bool:
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text().strip() == daemon:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this number exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def domains_named(connection: libvirt.virConnect, prefix: str) -> Iterator[libvirt.virDomain]:
+    """Every domain, running or not, whose name begins so."""
+    for domain in connection.listAllDomains():
+        if domain.name().startswith(prefix):
+            yield domain
+
+
+def remove_domain(domain: libvirt.virDomain) -> None:
+    """Stop a domain at once and forget it with all that libvirt keeps about it; its disks stay."""
+    if domain.isActive():
+        _ignoring_gone(domain.destroy)
+    flags = (
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    )
+    _ignoring_gone(lambda: domain.undefineFlags(flags))
+
+
+def _ignoring_gone(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except libvirt.libvirtError as error:
+        gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+        if error.get_error_code() not in gone:
+            raise
+
+
+def remove_leftovers(connection: libvirt.virConnect, prefix: str) -> None:
+    """Remove what killed runs left: names are `<prefix><pid>-…`, and that process is gone."""
+
+    def owner_is_gone(name: str) -> bool:
+        pid = name.removeprefix(prefix).split("-")[0]
+        return name.startswith(prefix) and pid.isdigit() and not alive(int(pid))
+
+    for domain in list(domains_named(connection, prefix)):
+        if owner_is_gone(domain.name()):
+            remove_domain(domain)
+    for folder in IMAGES.glob(f"{prefix}*"):
+        if owner_is_gone(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
