@@ -87,10 +87,13 @@ class Connections:
 
     def write(self, offset_bytes: int, data: memoryview) -> None:
         """Write all of ``data``. Raises ``WriteFailed`` or ``NoSpace``."""
-        self._transfer(offset_bytes, data.cast("B"), _write_piece, self._write_failed)
+        view = data.cast("B")
+        self._refuse_outside(offset_bytes, len(view))
+        self._transfer(offset_bytes, view, _write_piece, self._write_failed)
 
     def zero(self, offset_bytes: int, length_bytes: int) -> None:
         """Make a range zero, giving its space back where possible."""
+        self._refuse_outside(offset_bytes, length_bytes)
         with self._borrowed() as handle:
             for start in range(offset_bytes, offset_bytes + length_bytes, _ZERO_BYTES):
                 length = min(_ZERO_BYTES, offset_bytes + length_bytes - start)
@@ -177,6 +180,11 @@ class Connections:
             raise
         finally:
             self._free.put(handle)
+
+    def _refuse_outside(self, offset_bytes: int, length_bytes: int) -> None:
+        # libnbd would call it "no space left", which it is not.
+        if offset_bytes < 0 or offset_bytes + length_bytes > self.size_bytes:
+            raise self._write_failed(offset_bytes, length_bytes, "outside of the volume")
 
     def _read_failed(self, offset_bytes: int, length_bytes: int, reason: Any) -> VolumeError:
         return ReadFailed(self._address.name, offset_bytes, length_bytes, _reason(reason))

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from dozo.volumes.image_info import ImageInfo
 _PREFIX = "dozo-nbd-"
 # The kernel takes at most 107 bytes as the name of a unix socket.
 _PARENT_LIMIT = 80
-_POLL_S = 0.005
-_START_S = 60
+_BACKLOG = 64
 _END_S = 60
+_GIVE_UP_S = 5
 
 
 @contextmanager
@@ -37,9 +38,8 @@ def serve(
     persistent dirty bitmap of that name as a context ``qemu:dirty-bitmap:NAME``.
     """
     with _private_folder() as folder:
-        process = _start(_command(info, folder, writable, force_share, bitmap), folder)
+        process = _start(_command(info, writable, force_share, bitmap), folder)
         try:
-            _wait_until_listening(process, folder, info.path)
             with _failure_explained(process, folder, info.path):
                 yield folder / "socket"
             if writable:
@@ -50,12 +50,9 @@ def serve(
             process.wait()
 
 
-def _command(
-    info: ImageInfo, folder: Path, writable: bool, force_share: bool, bitmap: str | None
-) -> list[str]:
+def _command(info: ImageInfo, writable: bool, force_share: bool, bitmap: str | None) -> list[str]:
     command = [
         "qemu-nbd",
-        f"--socket={folder / 'socket'}",
         "--shared=0",
         "--cache=writeback",
         "--discard=unmap",
@@ -73,6 +70,17 @@ def _command(
     options = f"driver={info.format}{share},file.driver={driver},file.filename={filename}"
     return [*command, options]
 
+
+# setpriv asks the kernel for a signal when the parent dies; the shell then makes sure that
+# it has not died before that, and passes the listening socket (its standard input) on in
+# the way of systemd's socket activation.
+_TAKE_OVER = """
+test "$PPID" = "$1" || exit 1
+shift
+export LISTEN_PID="$$" LISTEN_FDS=1
+exec "$@" 3<&0 0</dev/null
+"""
+_DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _TAKE_OVER, "sh")
 
 # The kernel sends the death signal when the *thread* that started the child ends, so
 # children are started by a thread that lives as long as the process.
@@ -92,11 +100,11 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
         if shutil.which(program) is None:
             raise ToolMissing(program)
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(listening_fd: int) -> subprocess.Popen[bytes]:
         with (folder / "messages").open("wb") as messages:
             return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *command],
-                stdin=subprocess.DEVNULL,
+                [*_DYING_WITH_US, str(os.getpid()), *command],
+                stdin=listening_fd,
                 stdout=subprocess.DEVNULL,
                 stderr=messages,
                 env=qemu_img.environment(),
@@ -106,28 +114,22 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
                 start_new_session=True,
             )
 
-    return _starter.submit(start).result()
-
-
-def _wait_until_listening(process: subprocess.Popen[bytes], folder: Path, path: str) -> None:
-    for _ in range(int(_START_S / _POLL_S)):
-        if (folder / "socket").exists():
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_POLL_S)
-            raise _failure(folder, path)
-    raise ServerFailed(path, f"it did not start within {_START_S} s")
+    # The socket listens before qemu-nbd starts, so nobody has to wait until it does.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen(_BACKLOG)
+        return _starter.submit(start, listener.fileno()).result()
 
 
 @contextmanager
 def _failure_explained(process: subprocess.Popen[bytes], folder: Path, path: str) -> Iterator[None]:
-    # qemu-nbd listens before it opens the image: when it cannot open it, what we see first
-    # is a connection that is closed.
+    # We connect before qemu-nbd has opened the image: when it cannot open it, what we see
+    # first is a connection that is closed.
     try:
         yield
     except ExportUnavailable:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            if process.wait(_START_S) != 0:
+            if process.wait(_GIVE_UP_S) != 0:
                 raise _failure(folder, path) from None
         raise
 

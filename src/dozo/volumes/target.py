@@ -13,6 +13,7 @@ from dozo.volumes import locks, qemu_img, qemu_nbd
 from dozo.volumes.errors import (
     BitmapMissing,
     FormatUnknown,
+    ImageCorrupt,
     ImageEmpty,
     ImageUnreadable,
     NoSpace,
@@ -81,7 +82,8 @@ def create_image(path: str | Path, *, format: str, size_bytes: int) -> None:
     try:
         fill_new(fd, name, format=format, size_bytes=size_bytes)
     except BaseException:
-        os.unlink(name)  # noqa: PTH108
+        # qemu-img may have removed it already.
+        Path(name).unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)
@@ -126,7 +128,10 @@ def fill_new(fd: int, path: str, *, format: str, size_bytes: int) -> None:
         return
     answer = qemu_img.run(["create", "-q", "-f", format, path, str(size_bytes)])
     if answer.code != 0:
-        raise qemu_img.failure(path, answer.stderr, image_format=format)
+        failure = qemu_img.failure(path, answer.stderr, image_format=format)
+        if isinstance(failure, ImageCorrupt):
+            raise WriteFailed(path, 0, size_bytes, failure.reason)
+        raise failure
 
 
 def remove_bitmap(path: str | Path, name: str) -> None:
