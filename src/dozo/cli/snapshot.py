@@ -200,9 +200,12 @@ def show_copied(done: "Copied", *, as_json: bool) -> None:
         print_json(done)
     else:
         say(
-            f"{len(done.snapshots)} snapshots are at {done.target};"
+            f"{len(done.snapshots)} snapshots copied to {done.target}"
+            f" ({len(done.already_there)} were there already);"
             f" {size(done.bytes_copied)} sent in {done.seconds:.1f} s"
         )
+        for snapshot, reason in done.skipped.items():
+            say(f"{short(snapshot)} was not copied: {reason}")
 
 
 @app.command()

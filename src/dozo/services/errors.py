@@ -43,32 +43,6 @@ class NothingToSnapshot(DozoError):
 
 
 @dataclass(eq=False)
-class VolumeMounted(DozoError):
-    """A volume is still in use inside the guest."""
-
-    code = "snapshot.volume_mounted"
-    kind = ErrorKind.REFUSED
-    retry = Retry.LATER
-    text = "volume {self.volume} is still in use inside server {self.server}: {self.users}"
-    hint = "Unmount it in the guest and try again, or use mode live."
-    volume: str
-    server: str
-    users: str
-
-
-@dataclass(eq=False)
-class UnmountedNotStated(DozoError):
-    """Nobody could say whether the guest has unmounted the volume."""
-
-    code = "snapshot.unmounted_not_stated"
-    kind = ErrorKind.REFUSED
-    text = "no agent answers in server {self.server} to say that {self.volume} is unmounted"
-    hint = "If the guest has unmounted it, say so with --stated-unmounted."
-    server: str
-    volume: str
-
-
-@dataclass(eq=False)
 class GaveWay(DozoError):
     """Somebody preferred to start the server."""
 
@@ -169,18 +143,6 @@ class NotReadable(DozoError):
     text = "this site has no key to snapshot {self.snapshot}"
     hint = "The site that took it must grant this one: `dozo site add-peer` there, then copy again."
     snapshot: str
-
-
-@dataclass(eq=False)
-class SnapshotGone(DozoError):
-    """The snapshot was deleted, or this site's vault does not have it."""
-
-    code = "snapshot.gone"
-    kind = ErrorKind.NOT_FOUND
-    text = "snapshot {self.snapshot} {self.reason}"
-    hint = "`dozo snapshot undelete` brings back a deleted one while it has not been pruned."
-    snapshot: str
-    reason: str
 
 
 @dataclass(eq=False)
@@ -360,3 +322,16 @@ class Unconfirmed(DozoError):
     text = "{self.what} cannot be taken back"
     hint = "Say --yes if it is meant."
     what: str
+
+
+@dataclass(eq=False)
+class SizeDiffers(DozoError):
+    """A volume in place has another size than the snapshot."""
+
+    code = "restore.size_differs"
+    kind = ErrorKind.REFUSED
+    text = "volume {self.volume} has {self.volume_bytes} bytes, the snapshot {self.snapshot_bytes}"
+    hint = "Make a new volume of the snapshot instead: dozo volume create --snapshot SNAPSHOT"
+    volume: str
+    volume_bytes: int
+    snapshot_bytes: int

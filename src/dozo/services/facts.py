@@ -48,6 +48,8 @@ class VolumeFacts:
     is_root: bool = False
     format: str = "raw"
     path: str = ""
+    # The image was encrypted; the snapshot holds what the guest saw.
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

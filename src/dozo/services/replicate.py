@@ -26,6 +26,8 @@ class Copied:
     source: str
     target: str
     snapshots: tuple[str, ...]
+    already_there: tuple[str, ...]
+    skipped: dict[str, str]
     bytes_copied: int
     seconds: float
 
@@ -82,17 +84,16 @@ def copy(
     """
     work = work or Unheard()
     target = site.peer_vault(peer)
+    # Without ids everything is offered, and deletions of what is there travel along.
+    offered = None if snapshot_ids is None else list(snapshot_ids)
     if snapshot_ids is None:
-        infos = site.vault.snapshots()
-        snapshot_ids = [info.snapshot for info in infos]
+        snapshot_ids = [info.snapshot for info in site.vault.snapshots()]
     row = site.site_row(peer.site_id)
     started = clock.monotonic()
     work.step(f"copy {len(snapshot_ids)} snapshots to {peer.name}")
     _move(site, row, snapshot_ids, CopyEvent.START)
     try:
-        report = site.vault.copy_to(
-            target, list(snapshot_ids), progress=work.bytes_of(f"copy to {peer.name}")
-        )
+        report = site.vault.copy_to(target, offered, progress=work.bytes_of(f"copy to {peer.name}"))
     except BaseException:
         _move(site, row, snapshot_ids, CopyEvent.FAIL)
         raise
@@ -100,7 +101,9 @@ def copy(
     return Copied(
         source=site.settings.name,
         target=peer.name,
-        snapshots=tuple(snapshot_ids),
+        snapshots=report.copied,
+        already_there=report.already_there,
+        skipped=report.skipped,
         bytes_copied=report.bytes_copied,
         seconds=clock.monotonic() - started,
     )
@@ -214,7 +217,6 @@ def rebuild(
     # Everything is offered, not the missing snapshots alone: deletions and holds come along too.
     report = source.copy_to(
         site.vault,
-        [info.snapshot for info in source.snapshots()],
         progress=work.bytes_of(f"copy from {plan.peer.name}"),
     )
     work.step("read the vault into the catalog")

@@ -58,7 +58,7 @@ def plan(
 ) -> VolumePlan:
     """Check a snapshot or template, the name and the space; nothing is made.
 
-    Raises ``SnapshotUnknown``, ``SnapshotGone``, ``NotReadable``, ``VolumeNameTaken``,
+    Raises ``SnapshotUnknown``, ``SnapshotDeleted``, ``NotReadable``, ``VolumeNameTaken``,
     ``PoolFull``.
     """
     return plan_from_id(
@@ -84,8 +84,9 @@ def plan_from_id(
     path = pool.require_free_name(name, format)
     for row in site.catalog.volumes.filter(name=name).exclude(state="gone"):
         raise VolumeNameTaken(name, f"volume {row.volume_id}")
-    # Zeros are not written, but nobody knows how many there are before reading it all.
-    pool.require_space(_least_space(site, found.info.snapshot, found.info.bytes_volume))
+    # Zeros are not written: what is needed are the chunks that are stored.
+    size = found.info.bytes_volume
+    pool.require_space(min(found.info.chunks * site.vault.header.chunk_bytes, size))
     facts = found.facts.volume if found.facts else VolumeFacts(volume_id="", name=name)
     return VolumePlan(
         snapshot=found.info.snapshot,
@@ -97,7 +98,7 @@ def plan_from_id(
             name=name,
             path=str(path),
             format=format,
-            bytes_volume=found.info.bytes_volume,
+            bytes_volume=size,
             tenant=found.info.sealed.tenant if found.info.sealed else site.settings.tenant,
             origin_snapshot=found.info.snapshot,
             device=facts.device,
@@ -106,11 +107,6 @@ def plan_from_id(
             is_root=facts.is_root,
         ),
     )
-
-
-def _least_space(site: Site, snapshot_id: str, bytes_volume: int) -> int:
-    info = site.vault.snapshot(snapshot_id)
-    return min(info.bytes_data, bytes_volume)
 
 
 def apply(site: Site, plan: VolumePlan, *, work: Work | None = None) -> VolumeMade:

@@ -211,7 +211,8 @@ def init(plan: InitPlan) -> SiteMade:
     attempt left behind does not hinder the next one.
     """
     from dozo.blobs import open_blobs  # noqa: PLC0415  loads the ciphers
-    from dozo.vault import Keyring, Vault, VaultExists  # noqa: PLC0415
+    from dozo.vault import Keyring, Vault  # noqa: PLC0415
+    from dozo.vault.errors import VaultExists  # noqa: PLC0415
 
     plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in (plan.pool, plan.scratch):
@@ -224,7 +225,7 @@ def init(plan: InitPlan) -> SiteMade:
     except VaultExists:
         vault = Vault.open(blobs, Keyring.load(plan.keys))
         adopted = True
-    public_key = vault.public_key()
+    public_key = vault.public_key.to_text()
     site_settings.write_new(
         plan.home,
         name=plan.name,
@@ -254,17 +255,20 @@ def add_peer(site: Site, *, name: str, vault: str, public_key: str, replace: boo
     ``public_key`` is the text, or the path of the ``.pub`` file beside the peer's keys. Doing it
     again changes nothing; ``replace`` is for a peer that came back elsewhere or with new keys.
     """
+    from dozo.vault import PublicKey  # noqa: PLC0415  loads the ciphers
+
     text = public_key
     if not public_key.startswith("dozo-site-") and Path(public_key).is_file():
-        text = Path(public_key).read_text().strip()
+        text = Path(public_key).read_text()
+    key = PublicKey.from_text(text)
     peer = Peer(
         name=name,
         vault=vault if "://" in vault else str(Path(vault).absolute()),
-        public_key=text.strip(),
+        public_key=key.to_text(),
     )
     site_settings.refuse_peer(site.settings, peer, replace=replace)
     # The grant comes first: a peer in the settings is one that can read what it is sent.
-    site.vault.grant(peer.public_key)
+    site.vault.grant(key)
     site.settings = site_settings.add_peer(site.settings.home, peer, replace=replace)
     site.note_sites()
     return peer

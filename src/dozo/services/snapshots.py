@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo import volumes
 from dozo.model.errors import DozoError, ErrorKind
-from dozo.services.errors import NotReadable, SnapshotGone
+from dozo.services.errors import NotReadable
 from dozo.services.facts import SnapshotFacts
 from dozo.services.project import read_facts, record, refresh_copies
 from dozo.services.site import Site
@@ -66,11 +66,10 @@ class HoldView:
 def readable(site: Site, snapshot_id: str) -> Readable:
     """The snapshot as the vault has it: the catalog is only a view.
 
-    Raises :class:`SnapshotGone`, :class:`NotReadable`, ``FactsUnreadable``.
+    Raises the vault's ``SnapshotUnknown`` and ``SnapshotDeleted``, :class:`NotReadable`,
+    ``FactsUnreadable``.
     """
     info = site.vault.snapshot(snapshot_id)
-    if info.deleted is not None:
-        raise SnapshotGone(info.snapshot[:12], f"was deleted ({info.deleted.reason})")
     if info.sealed is None:
         raise NotReadable(info.snapshot[:12])
     return Readable(info=info, name=info.sealed.name, facts=read_facts(info))
@@ -78,8 +77,9 @@ def readable(site: Site, snapshot_id: str) -> Readable:
 
 def refresh(site: Site, snapshot_id: str) -> None:
     """Bring the catalog's rows of one snapshot in step with the vault."""
-    info = site.vault.snapshot(snapshot_id)
+    info = site.vault.snapshot(snapshot_id, include_deleted=True)
     record(site, info)
+    refresh_copies(site, site.own_row, site.vault, [info], only=True)
 
 
 def record_new(site: Site, snapshot_id: str, **known: Any) -> None:
@@ -108,12 +108,14 @@ def verify(
 def _verify_one(
     site: Site, row: "models.Snapshot | models.Template", *, everything: bool, work: Work
 ) -> Verified:
+    from dozo.vault import Scope  # noqa: PLC0415  loads the ciphers
+
     work.step(f"verify {row.name}")
     damage = ""
     try:
         site.vault.verify(
             row.snapshot_id,
-            scope="all" if everything else "added",
+            scope=Scope.ALL if everything else Scope.ADDED,
             progress=work.bytes_of(f"verify {row.name}"),
         )
     except DozoError as error:

@@ -30,7 +30,7 @@ class TemplatePlan:
 def plan(site: Site, reference: str, *, name: str) -> TemplatePlan:
     """Check that a template can be made of a snapshot; nothing is made.
 
-    Raises :class:`NotRootVolume`, :class:`NoDefinition`, ``SnapshotUnknown``, ``SnapshotGone``,
+    Raises :class:`NotRootVolume`, :class:`NoDefinition`, ``SnapshotUnknown``, ``SnapshotDeleted``,
     ``NotReadable``, ``NameInvalid``.
     """
     checked_name(name)

@@ -1,0 +1,69 @@
+"""Reading a stopped server's volumes, or one that is attached to nothing, under image locks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from dozo import hypervisor, volumes
+from dozo.model import clock
+from dozo.model.states import Consistency
+from dozo.services import hints, state_files
+from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume, VolumePlan, token_of
+from dozo.services.site import Site
+
+
+@contextmanager
+def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
+    """Open all volumes for as long as the block lasts; QEMU cannot write them meanwhile.
+
+    A start of the server that gets through all the same is noticed by ``check`` and fails the
+    snapshot before it is published. Raises ``ImageInUse`` where somebody writes already.
+    """
+    with ExitStack() as stack:
+        consistency = Consistency.CRASH
+        attachments: Mapping[str, bytes] = {}
+        checkpoints: frozenset[str] = frozenset()
+        watch = None
+        if plan.server_uuid is not None:
+            watch = stack.enter_context(hypervisor.OfflineWatch(site.host, plan.server_uuid))
+            info = hypervisor.server(site.host, plan.server_uuid)
+            consistency = info.offline_consistency
+            attachments = state_files.to_attachments(
+                hypervisor.read_state(site.host, plan.server_uuid)
+            )
+            checkpoints = frozenset(hypervisor.checkpoint_names(site.host, plan.server_uuid))
+        found = [
+            _open(stack, one, checkpoints=checkpoints, allowed=plan.track) for one in plan.volumes
+        ]
+        yield Opened(
+            instant=clock.now(),
+            consistency=consistency,
+            volumes=found,
+            attachments=attachments,
+            check=watch.check if watch is not None else _nothing,
+            stored=_nothing,
+        )
+
+
+def _open(
+    stack: ExitStack, plan: VolumePlan, *, checkpoints: frozenset[str], allowed: bool
+) -> OpenedVolume:
+    source = stack.enter_context(volumes.open_image(plan.path, format=plan.format))
+    hint = hints.judge(
+        plan, source.info, checkpoints=checkpoints, allowed=allowed, image_is_closed=True
+    )
+    if hint.checkpoint is None:
+        return OpenedVolume(
+            plan=plan, source=source, changed=None, full_reason=hint.full_reason, token=None
+        )
+    # The checkpoint stays where it is: what it marks since the parent, it also marks since now.
+    return OpenedVolume(
+        plan=plan,
+        source=source,
+        changed=list(source.changed_extents(hint.checkpoint)),
+        full_reason="",
+        token=token_of(hints.KIND, hint.checkpoint, source.info),
+    )
+
+
+def _nothing() -> None:
+    """Nothing to check or to do."""

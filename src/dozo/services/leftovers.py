@@ -1,0 +1,124 @@
+"""What a killed process left behind: removed where that is safe, named where somebody decides.
+
+Runs before every operation that changes something, and when a service starts. Everything that it
+removes belongs to a note or record whose writer is provably dead.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dozo import hypervisor
+from dozo.model.errors import DozoError
+from dozo.model.states import Copy, CopyEvent, after
+from dozo.services import notes, project
+from dozo.services.notes import Note
+from dozo.services.pool import Pool
+from dozo.services.site import Site
+
+CAPTURES = "captures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What was found, a line each, with the next step where one is needed."""
+
+    lines: tuple[str, ...]
+
+
+def captures_dir(site: Site) -> Path:
+    """Where the hypervisor keeps its notes about live captures."""
+    return site.settings.notes / CAPTURES
+
+
+def clean(site: Site) -> Cleaned:
+    """Remove or report leftovers. Quick where there are none; repeating it is harmless."""
+    lines: list[str] = []
+    lines += _clean_captures(site)
+    for note in notes.stale(site.settings.notes):
+        lines += _clean_note(site, note)
+        note.remove()
+    lines += _clean_images(site)
+    return Cleaned(lines=tuple(lines))
+
+
+def _clean_captures(site: Site) -> list[str]:
+    directory = captures_dir(site)
+    if not directory.is_dir() or not any(directory.iterdir()):
+        return []
+    try:
+        return [str(line) for line in hypervisor.clean_leftovers(site.host, directory)]
+    except DozoError as error:
+        return [f"a live capture was interrupted and cannot be cleaned up now: {error}"]
+
+
+def _clean_note(site: Site, note: Note) -> list[str]:
+    kind = note.body.get("kind")
+    line = f"{note.what}: {note.work} was interrupted"
+    if kind == "snapshot":
+        return [line + _forget_partial_point(site, note)]
+    if kind == "restore-server":
+        return [line + _discard_images(site, note)]
+    if kind == "restore-in-place":
+        volume = site.catalog.volumes.filter(volume_id=note.body.get("volume")).first()
+        if volume is None or not volume.restoring_snapshot:
+            return [line + " before anything was written"]
+        return [
+            f"{line}; finish it with `dozo volume restore {volume.name} --resume`,"
+            " or take back what was there with --go-back"
+        ]
+    if kind == "copy":
+        _fail_copies(site, str(note.body.get("peer", "")))
+        return [line + "; copy again, what arrived is not sent again"]
+    return [line]
+
+
+def _forget_partial_point(site: Site, note: Note) -> str:
+    """Delete those snapshots of an interrupted recovery point that got into the vault."""
+    point = note.body.get("recovery_point")
+    members = [info for info in site.vault.snapshots() if point and info.group == point]
+    if not members:
+        return "; nothing of it is left"
+    facts = [found for info in members if (found := project.read_facts(info)) is not None]
+    wanted = {
+        one.volume_id
+        for each in facts
+        if each.recovery_point
+        for one in each.recovery_point.members
+    }
+    if wanted and wanted == {each.volume.volume_id for each in facts}:
+        # It was complete in the vault: only the catalog had not heard of it.
+        for info in members:
+            project.record(site, info)
+        project.refresh_copies(site, site.own_row, site.vault, members, only=True)
+        return " when it was complete already; it is kept"
+    site.vault.delete([info.snapshot for info in members], reason="incomplete")
+    return f"; {len(members)} snapshots of the incomplete recovery point were deleted"
+
+
+def _discard_images(site: Site, note: Note) -> str:
+    """Remove the images of a server that was never defined."""
+    names = {info.name for info in hypervisor.servers(site.host)}
+    if note.body.get("server") in names:
+        return " after the server was defined; look at it before you start it"
+    pool = Pool(site.settings.pool)
+    images = [pool.find(str(one)) for one in note.body.get("images", [])]
+    for image in images:
+        if image is not None:
+            pool.discard(image)
+    return "; its images were removed"
+
+
+def _fail_copies(site: Site, peer: str) -> None:
+    for row in site.catalog.copies.filter(site__name=peer, state=Copy.COPYING.value):
+        row.state = after(Copy.COPYING, CopyEvent.FAIL).value
+        row.save()
+
+
+def _clean_images(site: Site) -> list[str]:
+    pool = Pool(site.settings.pool)
+    lines = []
+    for image in pool.leftovers():
+        pool.discard(image)
+        site.catalog.volumes.filter(volume_id=image.volume_id, state="creating").delete()
+        lines.append(f"volume {image.name}: half-made image {image.path} was removed")
+    return lines

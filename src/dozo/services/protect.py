@@ -1,0 +1,342 @@
+"""Taking snapshots: a volume, or all volumes of a server at one instant.
+
+The plan says which disks, in which mode, against which parent; the capture (``capture_live``,
+``capture_offline``) opens them at one instant; storing them is the same for every mode.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dozo import hypervisor
+from dozo.hypervisor import DiskInfo, ServerInfo
+from dozo.model import clock
+from dozo.model.states import CaptureMode, Consistency
+from dozo.services import capture_live, capture_offline, inventory, notes, storing
+from dozo.services.capture_plan import CapturePlan, ParentPlan, VolumePlan
+from dozo.services.errors import (
+    ModeImpossible,
+    NothingToSnapshot,
+    VolumeGone,
+    VolumeRefused,
+    VolumeRestoring,
+)
+from dozo.services.facts import LeftOut
+from dozo.services.pool import checked_name
+from dozo.services.site import Site
+from dozo.services.storing import Taken
+from dozo.services.work import Unheard, Work
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protected:
+    """A recovery point or snapshot that is in the vault."""
+
+    name: str
+    recovery_point: str | None
+    server: str | None
+    created_at: datetime
+    mode: CaptureMode
+    consistency: Consistency
+    freeze_ms: int | None
+    agent_ms: int | None
+    snapshots: tuple[Taken, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def plan_server(
+    site: Site,
+    reference: str,
+    *,
+    name: str | None = None,
+    mode: CaptureMode | None = None,
+    volumes: Sequence[str] = (),
+    stated_unmounted: bool = False,
+    freeze: bool = True,
+    full: bool = False,
+    scheduled: bool = False,
+) -> CapturePlan:
+    """A recovery point of a server: all its volumes, or those named; nothing is touched.
+
+    Raises ``ServerUnknown``, ``VolumeUnknown``, :class:`VolumeRefused`, :class:`ModeImpossible`,
+    :class:`NothingToSnapshot`, :class:`VolumeRestoring`.
+    """
+    inventory.sync(site)
+    row = site.catalog.server(reference, present=True)
+    info = hypervisor.server(site.host, str(row.uuid))
+    wanted = [_volume_of(site, row, one) for one in volumes]
+    chosen = {one.device for one in wanted}
+    left_out = [
+        LeftOut(device=disk.device, reason=disk.excluded_reason)
+        for disk in info.disks
+        if disk.excluded_reason
+    ]
+    left_out += [
+        LeftOut(device=disk.device, reason="not asked for")
+        for disk in info.disks
+        if not disk.excluded_reason and chosen and disk.device not in chosen
+    ]
+    devices = [
+        disk.device
+        for disk in info.disks
+        if not disk.excluded_reason and (not chosen or disk.device in chosen)
+    ]
+    if not devices:
+        raise NothingToSnapshot(row.name, ", ".join(one.device for one in left_out) or "no disks")
+    return _plan_attached(
+        site,
+        row,
+        info,
+        devices,
+        name=checked_name(name) if name else f"{row.name}-{_stamp()}",
+        point=secrets.token_hex(16),
+        left_out=tuple(left_out),
+        mode=mode,
+        stated_unmounted=stated_unmounted,
+        freeze=freeze,
+        full=full,
+        scheduled=scheduled,
+    )
+
+
+def plan_volume(
+    site: Site,
+    reference: str,
+    *,
+    name: str | None = None,
+    mode: CaptureMode | None = None,
+    stated_unmounted: bool = False,
+    freeze: bool = True,
+    full: bool = False,
+    scheduled: bool = False,
+) -> CapturePlan:
+    """A snapshot of one volume, attached or not; nothing is touched.
+
+    Raises as :func:`plan_server`, and :class:`VolumeGone`.
+    """
+    inventory.sync(site)
+    volume = site.catalog.volume(reference)
+    if volume.state in {"gone", "creating"}:
+        raise VolumeGone(volume.name)
+    if volume.server is None or volume.state != "attached":
+        return _plan_unattached(site, volume, name=name, mode=mode, full=full, scheduled=scheduled)
+    row = volume.server
+    info = hypervisor.server(site.host, str(row.uuid))
+    return _plan_attached(
+        site,
+        row,
+        info,
+        [volume.device],
+        name=checked_name(name) if name else f"{row.name}-{volume.device}-{_stamp()}",
+        point=None,
+        left_out=(),
+        mode=mode,
+        stated_unmounted=stated_unmounted,
+        freeze=freeze,
+        full=full,
+        scheduled=scheduled,
+    )
+
+
+def _plan_attached(
+    site: Site,
+    row: "models.Server",
+    info: ServerInfo,
+    devices: Sequence[str],
+    *,
+    name: str,
+    point: str | None,
+    left_out: tuple[LeftOut, ...],
+    mode: CaptureMode | None,
+    stated_unmounted: bool,
+    freeze: bool,
+    full: bool,
+    scheduled: bool,
+) -> CapturePlan:
+    volumes = []
+    for device in devices:
+        disk = info.disk(device)
+        volume = site.catalog.volumes.get(server=row, device=device, state="attached")
+        _refuse_disk(volume, disk)
+        volumes.append(_volume_plan(site, volume, disk, full=full, single=point is None, name=name))
+    return CapturePlan(
+        name=name,
+        recovery_point=point,
+        server_uuid=str(row.uuid),
+        server_name=row.name,
+        mode=_mode(info, volumes, mode),
+        volumes=tuple(volumes),
+        left_out=left_out,
+        freeze=freeze,
+        stated_unmounted=stated_unmounted,
+        track=info.tracking_allowed,
+        scheduled=scheduled,
+    )
+
+
+def _plan_unattached(
+    site: Site,
+    volume: "models.Volume",
+    *,
+    name: str | None,
+    mode: CaptureMode | None,
+    full: bool,
+    scheduled: bool,
+) -> CapturePlan:
+    if mode not in {None, CaptureMode.OFFLINE}:
+        raise ModeImpossible(str(mode), f"volume {volume.name}", "it is attached to no server")
+    if volume.restoring_snapshot:
+        raise VolumeRestoring(volume.name, volume.restoring_snapshot[:12])
+    chosen = checked_name(name) if name else f"{volume.name}-{_stamp()}"
+    return CapturePlan(
+        name=chosen,
+        recovery_point=None,
+        server_uuid=None,
+        server_name=None,
+        mode=CaptureMode.OFFLINE,
+        volumes=(_volume_plan(site, volume, None, full=full, single=True, name=chosen),),
+        left_out=(),
+        freeze=False,
+        stated_unmounted=False,
+        track=False,
+        scheduled=scheduled,
+    )
+
+
+def _refuse_disk(volume: "models.Volume", disk: DiskInfo) -> None:
+    if disk.excluded_reason or disk.refused_reason:
+        raise VolumeRefused(volume.name, disk.refused_reason or f"it is {disk.excluded_reason}")
+    if volume.restoring_snapshot:
+        raise VolumeRestoring(volume.name, volume.restoring_snapshot[:12])
+
+
+def _mode(info: ServerInfo, volumes: Sequence[VolumePlan], mode: CaptureMode | None) -> CaptureMode:
+    fitting = CaptureMode.LIVE if info.active else CaptureMode.OFFLINE
+    chosen = mode or fitting
+    what = f"server {info.name}"
+    if chosen is CaptureMode.FILE:
+        raise ModeImpossible(chosen.value, what, "it is for image files alone")
+    if chosen is CaptureMode.OFFLINE and info.active:
+        raise ModeImpossible(chosen.value, what, f"it is {info.state}")
+    if chosen is not CaptureMode.OFFLINE and not info.active:
+        raise ModeImpossible(chosen.value, what, f"it is {info.state}")
+    if chosen is CaptureMode.UNMOUNTED:
+        for volume in volumes:
+            if volume.is_root:
+                raise ModeImpossible(
+                    chosen.value, f"volume {volume.name}", "the guest runs from a root volume"
+                )
+    return chosen
+
+
+def _volume_plan(
+    site: Site,
+    volume: "models.Volume",
+    disk: DiskInfo | None,
+    *,
+    full: bool,
+    single: bool,
+    name: str,
+) -> VolumePlan:
+    parent = None if full else newest_parent(site, volume)
+    return VolumePlan(
+        volume_id=str(volume.volume_id),
+        name=volume.name,
+        snapshot_name=name if single else f"{name}-{volume.device}",
+        tenant=volume.tenant.name,
+        device=volume.device,
+        bus=volume.bus,
+        serial=volume.serial,
+        is_root=volume.is_root,
+        format=volume.format,
+        path=volume.path,
+        encrypted=bool(disk and disk.encrypted),
+        parent=parent,
+        full_reason="asked for" if full else ("" if parent else "the volume's first snapshot"),
+    )
+
+
+def newest_parent(site: Site, volume: "models.Volume") -> ParentPlan | None:
+    """The newest snapshot of a volume that this site's vault has and can open."""
+    here = site.catalog.copies.filter(
+        site=site.own_row, state__in=("stored", "verified")
+    ).values_list("snapshot_id", flat=True)
+    row = volume.snapshots.filter(deleted_at=None, readable=True, snapshot_id__in=here).first()
+    if row is None:
+        return None
+    capture = row.facts.get("capture", {})
+    return ParentPlan(
+        snapshot=row.snapshot_id,
+        created_at=row.created_at,
+        bytes_volume=row.bytes_volume,
+        change_token=capture.get("change_token"),
+        reread_next_bytes=int(capture.get("reread_next_bytes", 0)),
+    )
+
+
+def _volume_of(site: Site, server: "models.Server", reference: str) -> "models.Volume":
+    """A volume of the server by its device, name or id."""
+    row = server.volumes.filter(device=reference, state="attached").first()
+    if row is None:
+        row = site.catalog.volume(reference)
+    if row.server_id != server.uuid:
+        raise VolumeRefused(row.name, f"it is not attached to server {server.name}")
+    return row
+
+
+def made_name(of: str, what: str) -> str:
+    """A name for a snapshot that nobody named."""
+    return f"{of}-{what}-{_stamp()}"
+
+
+def _stamp() -> str:
+    return clock.now().strftime("%Y%m%d-%H%M%S")
+
+
+def apply(site: Site, plan: CapturePlan, *, work: Work | None = None) -> Protected:
+    """Take the snapshots; all of them, or none is left in the vault.
+
+    Raises ``Busy``, ``GaveWay``, the hypervisor's errors about captures, the vault's.
+    """
+    work = work or Unheard()
+    with notes.hold(
+        site.settings.notes,
+        plan.note_name,
+        what=f"server {plan.server_name}" if plan.server_name else plan.volumes[0].name,
+        work=f"{plan.mode.value} snapshot {plan.name!r}",
+        kind="snapshot",
+        mode=plan.mode.value,
+        snapshot=plan.name,
+        recovery_point=plan.recovery_point,
+    ) as note:
+        return take(site, plan, note, work)
+
+
+def take(site: Site, plan: CapturePlan, note: notes.HeldNote, work: Work) -> Protected:
+    """As :func:`apply`, for a caller that holds the note of the server or volume already."""
+    work.step(f"take {plan.mode.value} snapshot {plan.name}")
+    capture = (
+        capture_offline.opened(site, plan)
+        if plan.mode is CaptureMode.OFFLINE
+        else capture_live.opened(site, plan, work)
+    )
+    with capture as opened:
+        taken = storing.store_all(site, plan, opened, note, work)
+        opened.stored()
+    return Protected(
+        name=plan.name,
+        recovery_point=plan.recovery_point,
+        server=plan.server_name,
+        created_at=opened.instant,
+        mode=plan.mode,
+        consistency=opened.consistency,
+        freeze_ms=opened.freeze_ms,
+        agent_ms=opened.agent_ms,
+        snapshots=tuple(taken),
+        left_out=plan.left_out,
+    )

@@ -1,0 +1,322 @@
+"""A whole server from snapshots: its definition, its volumes, attached as they were.
+
+Everything that can be refused is refused by the plan, before the first byte is written.
+"""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dozo import hypervisor
+from dozo.model import clock
+from dozo.model.states import Identity
+from dozo.services import inventory, notes, restore_volume, state_files
+from dozo.services.errors import (
+    NameNeeded,
+    NoDefinition,
+    NothingToRestore,
+    OriginalExists,
+    RecoveryPointIncomplete,
+    SnapshotsConflict,
+)
+from dozo.services.pool import Pool, checked_name
+from dozo.services.restore_volume import VolumeMade, VolumePlan
+from dozo.services.site import Site
+from dozo.services.snapshots import Readable, readable
+from dozo.services.state_files import StateFiles
+from dozo.services.views import recovery_point_view
+from dozo.services.work import Unheard, Work
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerPlan:
+    """A server to be made. ``gap_seconds`` is how far apart its snapshots were taken."""
+
+    name: str
+    original_name: str
+    original_uuid: str
+    identity: Identity
+    network: str
+    start: bool
+    state: StateFiles
+    volumes: tuple[VolumePlan, ...]
+    gap_seconds: float
+
+    def shown(self) -> dict[str, Any]:
+        """The plan as it can be shown: no definition, no secrets."""
+        return {
+            "name": self.name,
+            "original": self.original_name,
+            "original_uuid": self.original_uuid,
+            "identity": self.identity.value,
+            "network": self.network,
+            "start": self.start,
+            "gap_seconds": self.gap_seconds,
+            "volumes": [
+                {
+                    "device": one.device,
+                    "snapshot": one.snapshot,
+                    "snapshot_name": one.snapshot_name,
+                    "created_at": one.created_at,
+                    "bytes_volume": one.bytes_volume,
+                    "path": one.path,
+                }
+                for one in self.volumes
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerMade:
+    """A server that was made of snapshots."""
+
+    server: str
+    name: str
+    identity: Identity
+    started: bool
+    gap_seconds: float
+    volumes: tuple[VolumeMade, ...]
+    seconds: float
+
+
+def plan(
+    site: Site,
+    *,
+    recovery_point: str | None = None,
+    server: str | None = None,
+    at: datetime | None = None,
+    snapshots: tuple[str, ...] = (),
+    name: str | None = None,
+    identity: Identity | None = None,
+    network: str = "same",
+    start: bool = False,
+) -> ServerPlan:
+    """Choose the snapshots and check names, identity and space; nothing is made.
+
+    From a recovery point; or from the snapshots given, one a volume; or from each volume's newest
+    snapshot of ``server`` at or before ``at``. Identity is kept where the original is gone.
+
+    Raises :class:`NothingToRestore`, :class:`RecoveryPointIncomplete`,
+    :class:`SnapshotsConflict`, :class:`OriginalExists`, :class:`NameNeeded`, the hypervisor's
+    ``NameTaken``, ``PoolFull`` and what :func:`readable` raises.
+    """
+    if recovery_point is not None:
+        ids = _of_recovery_point(site, recovery_point)
+    elif snapshots:
+        ids = [site.catalog.snapshot(one).snapshot_id for one in snapshots]
+    elif server is not None:
+        ids = _newest_of(site, site.catalog.server(server), at or clock.now())
+    else:
+        raise NothingToRestore("no server", ": name a recovery point, snapshots or a server")
+    return _plan(
+        site,
+        [readable(site, one) for one in ids],
+        name=name,
+        identity=identity,
+        network=network,
+        start=start,
+    )
+
+
+def plan_from_template(
+    site: Site, reference: str, *, name: str, network: str = "same", start: bool = False
+) -> ServerPlan:
+    """A new server of a template: its root volume alone, an identity of its own."""
+    found = readable(site, site.catalog.template(reference).snapshot_id)
+    return _plan(site, [found], name=name, identity=Identity.COPY, network=network, start=start)
+
+
+def _of_recovery_point(site: Site, reference: str) -> list[str]:
+    row = site.catalog.recovery_point(reference)
+    view = recovery_point_view(site, row)
+    if not view.snapshots:
+        raise NothingToRestore(f"recovery point {row.name}", "")
+    if view.missing:
+        raise RecoveryPointIncomplete(row.name, ", ".join(view.missing))
+    return [one.snapshot for one in view.snapshots]
+
+
+def _newest_of(site: Site, server: "models.Server", at: datetime) -> list[str]:
+    """For each device the newest usable snapshot at or before ``at``."""
+    here = site.catalog.copies.filter(
+        site=site.own_row, state__in=("stored", "verified")
+    ).values_list("snapshot_id", flat=True)
+    rows = server.snapshots.filter(
+        deleted_at=None, readable=True, created_at__lte=at, snapshot_id__in=here
+    )
+    newest: dict[str, str] = {}
+    for row in rows.order_by("created_at"):
+        newest[str(row.facts["volume"]["device"])] = row.snapshot_id
+    if not newest:
+        raise NothingToRestore(f"server {server.name}", f" at or before {clock.to_text(at)}")
+    return list(newest.values())
+
+
+def _plan(
+    site: Site,
+    found: list[Readable],
+    *,
+    name: str | None,
+    identity: Identity | None,
+    network: str,
+    start: bool,
+) -> ServerPlan:
+    state, source = _state_of(site, found)
+    facts = source.facts
+    if facts is None or facts.server is None:
+        raise NoDefinition(f"snapshot {source.name}")
+    devices = hypervisor.disk_devices(state.definition)
+    used = [one for one in found if one.facts and one.facts.volume.device in devices]
+    if not used:
+        raise NoDefinition(f"snapshot {source.name}")
+    present = {info.uuid: info for info in hypervisor.servers(site.host)}
+    original = present.get(facts.server.uuid)
+    chosen = identity or (Identity.COPY if original else Identity.KEEP)
+    if chosen is Identity.KEEP and original is not None:
+        raise OriginalExists(original.name, original.uuid)
+    if chosen is Identity.COPY and name is None:
+        raise NameNeeded(facts.server.name)
+    called = checked_name(name or facts.server.name)
+    if called in {info.name for info in present.values()}:
+        raise hypervisor.NameTaken(name=called)
+    volumes = tuple(_volume_plan(site, one, called, chosen) for one in used)
+    Pool(site.settings.pool).require_space(sum(_stored_bytes(site, one) for one in used))
+    times = [one.info.created_at for one in used]
+    return ServerPlan(
+        name=called,
+        original_name=facts.server.name,
+        original_uuid=facts.server.uuid,
+        identity=chosen,
+        network=network,
+        start=start,
+        state=state,
+        volumes=volumes,
+        gap_seconds=(max(times) - min(times)).total_seconds(),
+    )
+
+
+def _state_of(site: Site, found: list[Readable]) -> tuple[StateFiles, Readable]:
+    """The definition that comes with the root volume's snapshot, else with the newest."""
+    volumes = [one.facts.volume.volume_id for one in found if one.facts]
+    if len(set(volumes)) != len(found):
+        raise SnapshotsConflict("two are of one volume, or one is of a plain image")
+    servers = {one.facts.server.uuid for one in found if one.facts and one.facts.server}
+    if len(servers) > 1:
+        raise SnapshotsConflict("they are of different servers")
+    ordered = sorted(
+        found,
+        key=lambda one: (bool(one.facts and one.facts.volume.is_root), one.info.created_at),
+        reverse=True,
+    )
+    source = ordered[0]
+    state = state_files.from_attachments(site.vault.attachments(source.info.snapshot))
+    if state is None:
+        raise NoDefinition(f"snapshot {source.name}")
+    return state, source
+
+
+def _volume_plan(site: Site, found: Readable, server: str, identity: Identity) -> VolumePlan:
+    facts = found.facts
+    assert facts is not None  # noqa: S101  _plan keeps only those that have facts
+    volume_id = None
+    if identity is Identity.KEEP:
+        known = site.catalog.volumes.filter(volume_id=UUID(facts.volume.volume_id)).first()
+        if known is None or known.state == "gone":
+            volume_id = UUID(facts.volume.volume_id)
+    kind = facts.volume.format if facts.volume.format in {"raw", "qcow2"} else "qcow2"
+    return restore_volume.plan_from_id(
+        site,
+        found.info.snapshot,
+        name=_free_name(site, f"{server}-{facts.volume.device}", kind),
+        format=kind,
+        volume_id=volume_id,
+    )
+
+
+def _free_name(site: Site, wanted: str, format: str) -> str:
+    """``wanted``, or with the first number after it that nothing has."""
+    pool = Pool(site.settings.pool)
+    taken = {image.name for image in pool.images()}
+    taken |= set(site.catalog.volumes.exclude(state="gone").values_list("name", flat=True))
+    name, number = wanted, 1
+    while name in taken or pool.image_path(name, format).exists():
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def _stored_bytes(site: Site, found: Readable) -> int:
+    return min(found.info.chunks * site.vault.header.chunk_bytes, found.info.bytes_volume)
+
+
+def apply(site: Site, plan: ServerPlan, *, work: Work | None = None) -> ServerMade:
+    """Make the volumes, then the server, then start it if the plan says so.
+
+    All or nothing: until the server is defined a failure removes the images again, and so does
+    the next clean-up after a crash. A failed start leaves the restored server, stopped.
+    """
+    work = work or Unheard()
+    started_at = clock.monotonic()
+    pool = Pool(site.settings.pool)
+    with notes.hold(
+        site.settings.notes,
+        f"restore-{secrets.token_hex(8)}",
+        what=f"server {plan.name}",
+        work=f"restoring it from {len(plan.volumes)} snapshots",
+        kind="restore-server",
+        server=plan.name,
+        images=[one.image.volume_id for one in plan.volumes],
+    ):
+        try:
+            made = _make_volumes(site, plan, work)
+            work.step(f"define server {plan.name}")
+            uuid = _define(site, plan)
+        except BaseException:
+            for one in plan.volumes:
+                image = pool.find(one.image.volume_id)
+                if image is not None and image.path == one.path:
+                    pool.discard(image)
+            raise
+    for one in plan.volumes:
+        restore_volume.add_to_catalog(site, one.image)
+    inventory.sync(site)
+    if plan.start:
+        work.step(f"start server {plan.name}")
+        hypervisor.start(site.host, uuid)
+        inventory.sync(site)
+    return ServerMade(
+        server=uuid,
+        name=plan.name,
+        identity=plan.identity,
+        started=plan.start,
+        gap_seconds=plan.gap_seconds,
+        volumes=tuple(made),
+        seconds=clock.monotonic() - started_at,
+    )
+
+
+def _make_volumes(site: Site, plan: ServerPlan, work: Work) -> list[VolumeMade]:
+    site.vault.snapshot(plan.volumes[0].snapshot)  # opened by this thread, then shared
+    with ThreadPoolExecutor(site.settings.parallel_volumes, thread_name_prefix="dozo") as pool:
+        running = [pool.submit(restore_volume.write_image, site, one, work) for one in plan.volumes]
+        return [future.result() for future in running]
+
+
+def _define(site: Site, plan: ServerPlan) -> str:
+    return hypervisor.define_server(
+        site.host,
+        plan.state.definition,
+        name=plan.name,
+        identity=plan.identity,
+        disks={one.device: (Path(one.path), one.image.format) for one in plan.volumes},
+        nvram=plan.state.nvram,
+        tpm=plan.state.tpm,
+        network=plan.network,
+    )

@@ -1,0 +1,258 @@
+"""From opened volumes into the vault: several at a time, all or nothing, then the catalog."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dozo.model import clock
+from dozo.model.progress import Progress
+from dozo.model.states import Consistency
+from dozo.services import reread, snapshots
+from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume
+from dozo.services.errors import GaveWay
+from dozo.services.facts import (
+    CaptureFacts,
+    MemberFacts,
+    RecoveryPointFacts,
+    ServerFacts,
+    SnapshotFacts,
+    VolumeFacts,
+)
+from dozo.services.notes import HeldNote
+from dozo.services.site import Site
+from dozo.services.work import Work
+
+if TYPE_CHECKING:
+    from dozo.vault import BackupResult, SnapshotDraft, Vault
+
+# The vault's codes for a full read, in words for people.
+_REASONS = {
+    "no-parent": "the volume's first snapshot",
+    "no-hint": "there is no change tracking to go by",
+    "hint-disproved": "a part read again had changed although change tracking called it unchanged",
+}
+
+_CHECK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """One snapshot that was stored. ``full_reason`` is None for an incremental one."""
+
+    snapshot: str
+    name: str
+    volume: str
+    volume_id: str
+    device: str
+    consistency: Consistency
+    parent: str | None
+    bytes_volume: int
+    bytes_read: int
+    bytes_new: int
+    bytes_stored: int
+    seconds: float
+    full_reason: str | None
+
+
+class _Stopped(Exception):
+    """Another volume of the same recovery point failed."""
+
+
+class _Watched:
+    """A progress that looks, now and then, whether going on makes sense."""
+
+    def __init__(self, inner: Progress, look: Callable[[], None]) -> None:
+        self._inner = inner
+        self._look = look
+        self._next = 0.0
+
+    def total(self, work_bytes: int) -> None:
+        self._inner.total(work_bytes)
+
+    def advance(self, done_bytes: int) -> None:
+        now = clock.monotonic()
+        if now >= self._next:
+            self._next = now + _CHECK_SECONDS
+            self._look()
+        self._inner.advance(done_bytes)
+
+
+def store_all(
+    site: Site, plan: CapturePlan, opened: Opened, note: HeldNote, work: Work
+) -> list[Taken]:
+    """Store every volume; when one fails, those already published are deleted again.
+
+    The catalog is written by the calling thread alone, once everything is in the vault.
+    """
+    stop = threading.Event()
+
+    def look() -> None:
+        if stop.is_set():
+            raise _Stopped
+        if note.asked_to_stop:
+            raise GaveWay(plan.name, plan.server_name or plan.volumes[0].name)
+        opened.check()
+
+    storing = _Storing(site, site.vault, plan, opened, look, work)
+    with ThreadPoolExecutor(site.settings.parallel_volumes, thread_name_prefix="dozo") as pool:
+        running = [pool.submit(storing.store, one) for one in opened.volumes]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+            _raise_first(running)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            if storing.published:
+                site.vault.delete(storing.published, reason="incomplete")
+            raise
+    results = [future.result() for future in running]
+    for taken in results:
+        snapshots.record_new(
+            site,
+            taken.snapshot,
+            bytes_read=taken.bytes_read,
+            bytes_stored=taken.bytes_stored,
+        )
+    return results
+
+
+def _raise_first(running: list["Future[Taken]"]) -> None:
+    """Raise the failure that started it all, not one that it caused."""
+    errors = [future.exception() for future in running if future.done()]
+    for error in sorted((one for one in errors if one), key=lambda one: isinstance(one, _Stopped)):
+        raise error
+
+
+@dataclass
+class _Storing:
+    """What the volumes of one capture have in common; used from several threads."""
+
+    site: Site
+    vault: "Vault"
+    plan: CapturePlan
+    opened: Opened
+    look: Callable[[], None]
+    work: Work
+    published: list[str] = field(default_factory=list)
+
+    def store(self, volume: OpenedVolume) -> Taken:
+        """Read one volume into the vault."""
+        parent = volume.plan.parent if volume.changed is not None else None
+        again = reread.window(
+            size_bytes=volume.source.size_bytes,
+            start_bytes=parent.reread_next_bytes if parent else 0,
+            elapsed=self.opened.instant - parent.created_at if parent else timedelta(),
+            days=self.site.settings.reread_days,
+            unit_bytes=self.vault.header.chunk_bytes,
+        )
+
+        def draft(reason: str | None) -> "SnapshotDraft":
+            text = _in_words(volume, reason)
+            return _draft(
+                self.site, self.plan, self.opened, volume, text=text, next_bytes=again.next_bytes
+            )
+
+        def finish(reason: str | None) -> "SnapshotDraft":
+            # The last moment at which the snapshot can be refused: it is not visible yet.
+            self.look()
+            return draft(reason)
+
+        result: BackupResult = self.vault.backup(
+            volume.source,
+            draft(None),
+            parent=parent.snapshot if parent else None,
+            changed=volume.changed if parent else None,
+            recheck=again.extents if parent else (),
+            progress=_Watched(self.work.bytes_of(volume.plan.snapshot_name), self.look),
+            finish_draft=finish,
+        )
+        self.published.append(result.snapshot)
+        return Taken(
+            snapshot=result.snapshot,
+            name=volume.plan.snapshot_name,
+            volume=volume.plan.name,
+            volume_id=volume.plan.volume_id,
+            device=volume.plan.device,
+            consistency=self.opened.consistency,
+            parent=parent.snapshot if parent and result.full_reason is None else None,
+            bytes_volume=result.bytes_volume,
+            bytes_read=result.bytes_read,
+            bytes_new=result.bytes_new,
+            bytes_stored=result.bytes_stored,
+            seconds=result.seconds,
+            full_reason=_in_words(volume, result.full_reason) or None,
+        )
+
+
+def _in_words(volume: OpenedVolume, reason: str | None) -> str:
+    """Why the volume was read in full; empty where it was not."""
+    if reason is None:
+        return ""
+    if reason == "hint-disproved" or not volume.full_reason:
+        return _REASONS.get(reason, reason)
+    return volume.full_reason
+
+
+def _draft(
+    site: Site,
+    plan: CapturePlan,
+    opened: Opened,
+    volume: OpenedVolume,
+    *,
+    text: str,
+    next_bytes: int,
+) -> "SnapshotDraft":
+    from dozo.vault import SnapshotDraft  # noqa: PLC0415  loads the ciphers
+
+    one = volume.plan
+    point = None
+    if plan.recovery_point is not None:
+        point = RecoveryPointFacts(
+            recovery_point_id=plan.recovery_point,
+            name=plan.name,
+            members=tuple(
+                MemberFacts(volume_id=each.volume_id, device=each.device) for each in plan.volumes
+            ),
+            left_out=plan.left_out,
+        )
+    facts = SnapshotFacts(
+        name=one.snapshot_name,
+        volume=VolumeFacts(
+            volume_id=one.volume_id,
+            name=one.name,
+            device=one.device,
+            bus=one.bus,
+            serial=one.serial,
+            is_root=one.is_root,
+            format=one.format,
+            path=one.path,
+            encrypted=one.encrypted,
+        ),
+        capture=CaptureFacts(
+            mode=plan.mode,
+            consistency=opened.consistency,
+            scheduled=plan.scheduled,
+            freeze_ms=opened.freeze_ms,
+            agent_ms=opened.agent_ms,
+            full_reason=text,
+            reread_next_bytes=next_bytes,
+            change_token=volume.token.to_json() if volume.token else None,
+        ),
+        server=ServerFacts(uuid=plan.server_uuid, name=plan.server_name or "")
+        if plan.server_uuid
+        else None,
+        recovery_point=point,
+        notes=tuple(sorted(opened.notes.items())),
+    )
+    return SnapshotDraft(
+        tenant=one.tenant,
+        name=one.snapshot_name,
+        created_at=opened.instant,
+        origin=site.settings.site_id,
+        group=plan.recovery_point,
+        facts=facts.to_json(),
+        attachments=dict(opened.attachments),
+    )

@@ -1,0 +1,62 @@
+"""Change tracking of a server: the setting, and removing every trace of it."""
+
+from dataclasses import dataclass
+
+from dozo import hypervisor, volumes
+from dozo.model.states import Tracking
+from dozo.services import found, inventory, notes
+from dozo.services.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingSet:
+    """A server's setting after it was changed."""
+
+    server: str
+    name: str
+    tracking: Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untracked:
+    """What was removed from a server and its images."""
+
+    server: str
+    name: str
+    checkpoints: tuple[str, ...]
+    bitmaps: tuple[str, ...]
+
+
+def set_tracking(site: Site, reference: str, tracking: Tracking) -> TrackingSet:
+    """Say whether checkpoints may be kept; *auto* forbids them where internal snapshots exist.
+
+    What is there stays until :func:`untrack`.
+    """
+    server = found.server(site, reference)
+    hypervisor.set_tracking(site.host, server.uuid, tracking)
+    inventory.sync(site)
+    return TrackingSet(server=server.uuid, name=server.row.name, tracking=tracking)
+
+
+def untrack(site: Site, reference: str) -> Untracked:
+    """Remove Dozo's checkpoints and bitmaps, from a running or a stopped server.
+
+    The next snapshot of each volume is read in full. Other tools' checkpoints stay.
+    """
+    server = found.server(site, reference)
+    with notes.hold(
+        site.settings.notes,
+        server.note_name,
+        what=f"server {server.row.name}",
+        work="removing change tracking",
+        kind="untrack",
+    ):
+        report = hypervisor.untrack(site.host, server.uuid)
+        for bitmap in report.bitmaps:
+            volumes.remove_bitmap(bitmap.path, bitmap.name)
+    return Untracked(
+        server=server.uuid,
+        name=server.row.name,
+        checkpoints=tuple(report.checkpoints),
+        bitmaps=tuple(f"{bitmap.path}: {bitmap.name}" for bitmap in report.bitmaps),
+    )
