@@ -19,7 +19,7 @@ from dozo.vault.manifest import Manifest, load_publication
 from dozo.vault.pending import Root
 from dozo.vault.roots import root_of
 from dozo.vault.store import Store
-from dozo.vault.tree import walk_segments
+from dozo.vault.tree import shared_segments, walk_segments
 from dozo.vault.writer import Writer, no_crash
 
 COPIERS = 3
@@ -42,20 +42,29 @@ def copy_snapshot(
     target: Store,
     manifest: Manifest,
     progress: Progress,
+    *,
+    base: Manifest | None = None,
     crash: Callable[[str], None] = no_crash,
 ) -> int:
     """Copy one snapshot; it is visible at the target exactly when it is complete there.
 
     Returns the stored bytes that were written. Can be run again after any interruption;
-    what arrived before is not sent again. Raises ``ChunkDamaged`` or ``ChunkMissing`` if
+    what arrived before is not sent again. ``base`` is a snapshot that the target has: what
+    both share is not walked through. Raises ``ChunkDamaged`` or ``ChunkMissing`` if
     the source cannot give a frame whole, ``WriterFenced``.
     """
     root = root_of(manifest)
-    with Writer(target, manifest.snapshot, pendings.COPY, crash=crash) as writer:
+    parents = () if base is None else (root_of(base),)
+    with Writer(target, manifest.snapshot, pendings.COPY, parents, crash) as writer:
+        shared: set[bytes] = set()
+        if base is not None and not writer.avoided:
+            shared = shared_segments(base.root, base.depth, source.segment)
         for _round in range(MAX_ROUNDS):
-            _bring_missing(source, target, writer, root, progress)
+            _bring_missing(source, writer, root, shared, progress)
             if not writer.complete(root):
                 break
+            # Something that was relied on may be going: look at everything anew.
+            shared = set()
         else:
             raise ChunkMissing(url=target.blobs.url, chunk=manifest.root.hex())
         writer.publish(manifest)
@@ -81,7 +90,7 @@ def carry_deletions_and_holds(source: Blobs, target: Blobs, snapshot: str) -> No
 
 
 def _bring_missing(
-    source: Store, target: Store, writer: Writer, root: Root, progress: Progress
+    source: Store, writer: Writer, root: Root, shared: set[bytes], progress: Progress
 ) -> None:
     def bring(object_id: bytes) -> None:
         frame, place = source.frame(object_id)
@@ -89,20 +98,21 @@ def _bring_missing(
         progress.advance(len(frame))
 
     with ThreadPoolExecutor(COPIERS, thread_name_prefix="dozo-copy") as pool:
-        for batch in _batches(_missing(source, writer, root)):
+        for batch in _batches(_missing(source, writer, root, shared)):
             # Draining the map raises what a copier raised.
             for _done in pool.map(bring, batch):
                 pass
-    del target
 
 
-def _missing(source: Store, writer: Writer, root: Root) -> Iterator[bytes]:
+def _missing(source: Store, writer: Writer, root: Root, shared: set[bytes]) -> Iterator[bytes]:
     for object_id in root.attachments:
         if writer.claim(object_id):
             yield object_id
     waiting: list[bytes] = []
 
     def enter(object_id: bytes) -> bool:
+        if object_id in shared:
+            return False
         # A segment that the target has may still lack something below it there: only
         # a published snapshot promises that its tree is whole.
         if writer.claim(object_id):

@@ -448,7 +448,12 @@ class Vault:
                 manifest = self._visible(snapshot)
                 self.tenants.carry(target.tenants, manifest.tenant, target_url=target.blobs.url)
                 stored += copy_snapshot(
-                    source_store, target_store, manifest, progress or Silent(), crash
+                    source_store,
+                    target_store,
+                    manifest,
+                    progress or Silent(),
+                    base=self._base_for_copy(manifest, target),
+                    crash=crash,
                 )
                 carry_deletions_and_holds(self.blobs, target.blobs, snapshot)
                 copied.append(snapshot)
@@ -617,6 +622,18 @@ class Vault:
                 when=clock.to_text(deleted.deleted_at),
             )
         return manifest
+
+    def _base_for_copy(self, manifest: Manifest, target: "Vault") -> Manifest | None:
+        """The parent, where both vaults have it."""
+        parent = manifest.parent
+        if parent is None or not is_there(target.blobs, parent):
+            return None
+        if deletions.deletion_of(target.blobs, parent) is not None:
+            return None
+        try:
+            return self._visible(parent)
+        except (SnapshotUnknown, SnapshotDeleted):
+            return None
 
     def _carry_all_deletions(self, target: "Vault") -> None:
         for snapshot in deletions.deletions(self.blobs):
