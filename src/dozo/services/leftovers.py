@@ -62,10 +62,8 @@ def _clean_note(site: Site, note: Note) -> list[str]:
         volume = site.catalog.volumes.filter(volume_id=note.body.get("volume")).first()
         if volume is None or not volume.restoring_snapshot:
             return [line + " before anything was written"]
-        return [
-            f"{line}; finish it with `dozo volume restore {volume.name} --resume`,"
-            " or take back what was there with --go-back"
-        ]
+        finish = f"finish it with `dozo volume restore {volume.name} --resume`"
+        return [f"{line}; {finish}, or take back what was there with --go-back"]
     if kind == "copy":
         _fail_copies(site, str(note.body.get("peer", "")))
         return [line + "; copy again, what arrived is not sent again"]
