@@ -57,7 +57,7 @@ def copy_snapshot(
     parents = () if base is None else (root_of(base),)
     with Writer(target, manifest.snapshot, pendings.COPY, parents, crash) as writer:
         shared: set[bytes] = set()
-        if base is not None and not writer.avoided:
+        if base is not None and not writer.avoided and is_kept(target.blobs, base.snapshot):
             shared = shared_segments(base.root, base.depth, source.segment)
         for _round in range(MAX_ROUNDS):
             _bring_missing(source, writer, root, shared, progress)
@@ -81,6 +81,15 @@ def is_there(blobs: Blobs, snapshot: str) -> bool:
         except BlobMissing:
             continue
     return False
+
+
+def is_kept(blobs: Blobs, snapshot: str) -> bool:
+    """Whether no removal that has looked so far may take a snapshot's tree apart.
+
+    Asked after a writer has put its note: a snapshot purged later is then seen there.
+    """
+    deletion = deletions.deletion_of(blobs, snapshot)
+    return (deletion is None or not deletion.purged) and is_there(blobs, snapshot)
 
 
 def carry_deletions_and_holds(source: Blobs, target: Blobs, snapshot: str) -> None:

@@ -16,7 +16,13 @@ from dozo.vault import layout
 from dozo.vault import manifest as manifests
 from dozo.vault import pending as pendings
 from dozo.vault.backup import Backup, HintDisproved, Parent
-from dozo.vault.copying import CopyReport, carry_deletions_and_holds, copy_snapshot, is_there
+from dozo.vault.copying import (
+    CopyReport,
+    carry_deletions_and_holds,
+    copy_snapshot,
+    is_kept,
+    is_there,
+)
 from dozo.vault.deletion import Deletion, Hold
 from dozo.vault.errors import (
     ChunkMissing,
@@ -215,6 +221,8 @@ class Vault:
             raise VolumeSizeInvalid(size_bytes=size)
         started = clock.monotonic()
         tenant = self.tenants.for_writing(draft.tenant)
+        if parent is not None:
+            parent = self._visible(parent).snapshot
         base = self._parent(parent, changed, tenant)
         progress = progress or Silent()
         progress.total(size)
@@ -232,6 +240,8 @@ class Vault:
                 level=self.header.level,
                 progress=progress,
             )
+            if parent is not None and base is not None and not is_kept(self.blobs, parent):
+                base, full_reason = None, "parent-deleted"
             if base is not None and recheck:
                 try:
                     work.recheck(recheck, base)
@@ -282,6 +292,8 @@ class Vault:
         name = secrets.token_hex(16)
         base = root_of(original)
         with Writer(store, name, pendings.CLONE, (base,)) as writer:
+            if not is_kept(self.blobs, original.snapshot):
+                raise SnapshotUnknown(url=self.blobs.url, snapshot=snapshot)
             attachments = self._attach(writer, draft, tenant)
             root = Root(original.root, original.depth, tuple(attachments.values()))
             if writer.complete(root):
@@ -518,8 +530,6 @@ class Vault:
         self, given: str | None, changed: Sequence[Extent] | None, tenant: TenantKeys
     ) -> Parent | None:
         if given is None or changed is None:
-            if given is not None:
-                self._visible(given)
             return None
         manifest = self._visible(given)
         if manifest.tenant != tenant.number:
