@@ -1,13 +1,63 @@
 """The evidence that a change hint stands on, and what disproves it.
 
-A checkpoint names the blocks that were written since it was made, to *that* image, of that size,
-over those backing files. A snapshot keeps the evidence; before the next one trusts the hint, the
-evidence is gathered anew and compared. Any difference means that the volume is read in full.
+A checkpoint names the blocks that were written since it was made, to *that* image, over those
+backing files. A snapshot keeps the evidence; before the next one trusts the hint, the evidence
+is gathered anew and compared. Any difference means that the volume is read in full.
+
+A changed size is no disproof: the reader takes the tail from the last whole chunk of the
+smaller size on as changed, and lets the image's allocation outrank the hint.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
+
+LIBVIRT_CHECKPOINT = "libvirt-checkpoint"
+
+
+class Reason(StrEnum):
+    """Why a volume is read in full. The value is stable; :attr:`words` are for people."""
+
+    NO_PARENT = "no-parent"
+    NO_TOKEN = "no-token"  # noqa: S105  a reason, not a secret
+    TRACKING_OFF = "tracking-off"
+    FORMAT_CANNOT_TRACK = "format-cannot-track"
+    TOKEN_UNKNOWN = "token-unknown"  # noqa: S105
+    CHECKPOINT_MISSING = "checkpoint-missing"
+    BITMAP_MISSING = "bitmap-missing"
+    BITMAP_INCONSISTENT = "bitmap-inconsistent"
+    BITMAP_STOPPED = "bitmap-stopped"
+    IMAGE_REPLACED = "image-replaced"
+    FORMAT_CHANGED = "format-changed"
+    BACKING_CHAIN_CHANGED = "backing-chain-changed"
+    INTERNAL_SNAPSHOTS = "internal-snapshots"
+    HINT_WAS_WRONG = "hint-was-wrong"
+
+    @property
+    def words(self) -> str:
+        """A clause that completes "read in full because …"."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Reason.NO_PARENT: "the vault holds no earlier snapshot of it",
+    Reason.NO_TOKEN: "the earlier snapshot kept no change tracking",
+    Reason.TRACKING_OFF: "change tracking is off for the server",
+    Reason.FORMAT_CANNOT_TRACK: "the image's format cannot keep track of changes",
+    Reason.TOKEN_UNKNOWN: "the earlier snapshot's change tracking is of an unknown kind",
+    Reason.CHECKPOINT_MISSING: "the checkpoint of the earlier snapshot is gone",
+    Reason.BITMAP_MISSING: "the image has lost the bitmap of the earlier snapshot",
+    Reason.BITMAP_INCONSISTENT: "the bitmap was not saved when QEMU ended",
+    Reason.BITMAP_STOPPED: "the bitmap stopped recording changes",
+    Reason.IMAGE_REPLACED: "the image is another file than it was",
+    Reason.FORMAT_CHANGED: "the image's format has changed",
+    Reason.BACKING_CHAIN_CHANGED: "the image's backing files have changed",
+    Reason.INTERNAL_SNAPSHOTS: "the image has internal snapshots, and a revert leaves no mark",
+    Reason.HINT_WAS_WRONG: "a re-read found changes that the tracking had missed",
+}
+
+_TRACKABLE = frozenset({"qcow2"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +75,14 @@ class TokenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeToken:
-    """A hint's name and what it is bound to; ``chain`` has the image itself first."""
+    """A hint's name and what it is bound to; ``chain`` has the image itself first.
 
-    kind: str
+    ``name`` is that of the checkpoint and of its bitmap in the image.
+    """
+
     name: str
     chain: tuple[TokenFile, ...]
+    kind: str = LIBVIRT_CHECKPOINT
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -38,6 +91,30 @@ class ChangeToken:
             "name": self.name,
             "chain": [asdict(file) for file in self.chain],
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitmapState:
+    """A bitmap in an image, as QEMU or the image's header describes it."""
+
+    name: str
+    recording: bool
+    inconsistent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is found now: about the image's files, its bitmaps, and libvirt's records.
+
+    ``bitmaps`` are those of the image itself: of a running server as QEMU has them, of a
+    stopped one as its header has them.
+    """
+
+    tracking_allowed: bool
+    chain: tuple[TokenFile, ...]
+    checkpoints: frozenset[str]
+    bitmaps: tuple[BitmapState, ...]
+    internal_snapshots: bool
 
 
 def from_json(plain: Mapping[str, Any] | None) -> ChangeToken | None:
@@ -49,55 +126,68 @@ def from_json(plain: Mapping[str, Any] | None) -> ChangeToken | None:
         if plain is None:
             return None
         return ChangeToken(
-            kind=plain["kind"],
-            name=plain["name"],
-            chain=tuple(
-                TokenFile(**{field: file[field] for field in TokenFile.__dataclass_fields__})
-                for file in plain["chain"]
-            ),
+            kind=str(plain["kind"]),
+            name=str(plain["name"]),
+            chain=tuple(_file(each) for each in plain["chain"]),
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-def disproof(then: ChangeToken | None, now: ChangeToken | None) -> str | None:
-    """Why the hint of ``then`` must not be trusted given the evidence ``now``; None if it may.
-
-    ``now`` is None where the image has no such hint any more.
-    """
-    if then is None:
-        return "the last snapshot kept no change tracking"
-    if now is None:
-        return f"the checkpoint {then.name} is gone"
-    if (then.kind, then.name) != (now.kind, now.name):
-        return f"the checkpoint is {now.name}, the last snapshot was taken with {then.name}"
-    if not then.chain or not now.chain:
-        return "the image's chain is not known"
-    return _image_disproof(then.chain[0], now.chain[0]) or _backing_disproof(
-        then.chain[1:], now.chain[1:]
+def disproof(token: ChangeToken | None, now: Evidence) -> Reason | None:
+    """Why the hint that ``token`` names must not be trusted given ``now``; None if it may be."""
+    if not now.tracking_allowed:
+        return Reason.TRACKING_OFF
+    if now.chain and now.chain[0].format not in _TRACKABLE:
+        return Reason.FORMAT_CANNOT_TRACK
+    if token is None:
+        return Reason.NO_TOKEN
+    if token.kind != LIBVIRT_CHECKPOINT:
+        return Reason.TOKEN_UNKNOWN
+    return (
+        _image_disproof(token.chain, now.chain)
+        or (Reason.INTERNAL_SNAPSHOTS if now.internal_snapshots else None)
+        or _bitmap_disproof(token.name, now)
     )
 
 
-def _image_disproof(then: TokenFile, now: TokenFile) -> str | None:
-    if then.path != now.path:
-        return f"the image was {then.path} and is {now.path}"
-    if (then.device, then.inode) != (now.device, now.inode):
-        return f"the image {now.path} is another file than before"
-    if then.format != now.format:
-        return f"the image's format was {then.format} and is {now.format}"
-    if then.virtual_bytes != now.virtual_bytes:
-        return f"the volume's size was {then.virtual_bytes} bytes and is {now.virtual_bytes}"
+def _image_disproof(then: tuple[TokenFile, ...], now: tuple[TokenFile, ...]) -> Reason | None:
+    if not then or not now:
+        return Reason.IMAGE_REPLACED
+    before, after = then[0], now[0]
+    if _identity(before) != _identity(after):
+        return Reason.IMAGE_REPLACED
+    if before.format != after.format:
+        return Reason.FORMAT_CHANGED
+    # Backing files are not written to as long as something lies over them, so that even their
+    # times must be the same; the image's own change with every write.
+    if then[1:] != now[1:]:
+        return Reason.BACKING_CHAIN_CHANGED
     return None
 
 
-def _backing_disproof(then: tuple[TokenFile, ...], now: tuple[TokenFile, ...]) -> str | None:
-    if [file.path for file in then] != [file.path for file in now]:
-        return f"the backing files were {_paths(then)} and are {_paths(now)}"
-    for before, after in zip(then, now, strict=True):
-        if before != after:
-            return f"the backing file {after.path} was changed"
-    return None
+def _identity(file: TokenFile) -> tuple[str, int, int]:
+    return file.path, file.device, file.inode
 
 
-def _paths(files: tuple[TokenFile, ...]) -> str:
-    return " > ".join(file.path for file in files) or "none"
+def _bitmap_disproof(name: str, now: Evidence) -> Reason | None:
+    if name not in now.checkpoints:
+        return Reason.CHECKPOINT_MISSING
+    for bitmap in now.bitmaps:
+        if bitmap.name == name:
+            if bitmap.inconsistent:
+                return Reason.BITMAP_INCONSISTENT
+            return None if bitmap.recording else Reason.BITMAP_STOPPED
+    return Reason.BITMAP_MISSING
+
+
+def _file(plain: Mapping[str, Any]) -> TokenFile:
+    return TokenFile(
+        path=str(plain["path"]),
+        format=str(plain["format"]),
+        device=int(plain["device"]),
+        inode=int(plain["inode"]),
+        virtual_bytes=int(plain["virtual_bytes"]),
+        file_bytes=int(plain["file_bytes"]),
+        mtime_ns=int(plain["mtime_ns"]),
+    )
