@@ -257,9 +257,10 @@ def _needed_after_all(
     that is seen here, and whoever begins later sees the announcement.
     """
     roots = look(store.blobs, plan.roots)
+    # Records before packs: another removal that ends in between shows in the list.
+    others = unreliable(store.blobs)
     store.index.refresh()
     _require_sound(store, roots)
-    others = unreliable(store.blobs)
     vanished = (plan.packs | moved) - store.index.pack_sizes.keys()
     # Another removal at work may rely on what this one moved; then everything is weighed anew.
     alone = not vanished and others.packs <= doomed

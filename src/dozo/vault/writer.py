@@ -141,10 +141,12 @@ class Writer:
         self._crash("index")
         self.pending = pendings.complete(self._blobs, self.pending, root)
         self._crash("complete")
+        # Records before packs: a removal takes its record away only after its packs, so one
+        # that ends in between has left its mark in the list.
+        found = unreliable(self._blobs)
         self._store.index.refresh()
         present = set(self._store.index.pack_sizes)
         gone = (self._relied_packs | self._own) - present
-        found = unreliable(self._blobs)
         # A record of a pack that is gone, or that was avoided from the start, tells nothing new.
         fresh = Unreliable(
             (found.packs & present) - self.avoided.packs | gone,
