@@ -41,7 +41,7 @@ def show_made(made: "Protected") -> None:
                 size(one.bytes_new),
                 size(one.bytes_stored),
                 f"{one.seconds:.1f}",
-                one.full_reason or "-",
+                one.full_reason_words or "-",
             ]
             for one in made.snapshots
         ],

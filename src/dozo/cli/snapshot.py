@@ -122,7 +122,7 @@ def show(context: typer.Context, snapshot: SnapshotArgument, as_json: AsJson = F
             "mode": view.mode or "-",
             "consistency": view.consistency or "-",
             "frozen for": f"{view.freeze_ms} ms" if view.freeze_ms is not None else "-",
-            "read in full": view.full_reason or "no",
+            "read in full": view.full_reason_words or "no",
             "read, stored": f"{size(view.bytes_read)}, {size(view.bytes_stored)}",
             "recovery point": view.recovery_point or "-",
             "origin": view.origin,

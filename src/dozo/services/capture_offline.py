@@ -7,7 +7,7 @@ from dozo import hypervisor, volumes
 from dozo.model import clock
 from dozo.model.states import Consistency
 from dozo.services import hints, state_files
-from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume, VolumePlan, token_of
+from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume, VolumePlan
 from dozo.services.site import Site
 
 
@@ -30,7 +30,9 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
             attachments = state_files.to_attachments(
                 hypervisor.read_state(site.host, plan.server_uuid)
             )
-            checkpoints = frozenset(hypervisor.checkpoint_names(site.host, plan.server_uuid))
+            checkpoints = frozenset(
+                one.name for one in hypervisor.checkpoints(site.host, plan.server_uuid)
+            )
         found = [
             _open(stack, one, checkpoints=checkpoints, allowed=plan.track) for one in plan.volumes
         ]
@@ -48,9 +50,8 @@ def _open(
     stack: ExitStack, plan: VolumePlan, *, checkpoints: frozenset[str], allowed: bool
 ) -> OpenedVolume:
     source = stack.enter_context(volumes.open_image(plan.path, format=plan.format))
-    hint = hints.judge(
-        plan, source.info, checkpoints=checkpoints, allowed=allowed, image_is_closed=True
-    )
+    now = hints.evidence(source.info, allowed=allowed, checkpoints=checkpoints)
+    hint = hints.judge(plan, now)
     if hint.checkpoint is None:
         return OpenedVolume(
             plan=plan, source=source, changed=None, full_reason=hint.full_reason, token=None
@@ -61,7 +62,7 @@ def _open(
         source=source,
         changed=list(source.changed_extents(hint.checkpoint)),
         full_reason="",
-        token=token_of(hints.KIND, hint.checkpoint, source.info),
+        token=hints.token_of(hint.checkpoint, source.info),
     )
 
 

@@ -10,7 +10,6 @@ from dozo.model.extents import Extent
 from dozo.model.states import CaptureMode, Consistency
 from dozo.model.volume_io import ByteSource
 from dozo.services.facts import LeftOut
-from dozo.volumes import ImageInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,25 +91,3 @@ class Opened:
     freeze_ms: int | None = None
     agent_ms: int | None = None
     notes: dict[str, str] = field(default_factory=dict)
-
-
-def token_of(kind: str, name: str, image: ImageInfo) -> ChangeToken:
-    """The evidence for a hint on an image as it is now."""
-    from dozo.model.change_token import TokenFile  # noqa: PLC0415
-
-    return ChangeToken(
-        kind=kind,
-        name=name,
-        chain=tuple(
-            TokenFile(
-                path=file.path,
-                format=file.format,
-                device=file.device,
-                inode=file.inode,
-                virtual_bytes=file.virtual_bytes,
-                file_bytes=file.file_bytes,
-                mtime_ns=file.mtime_ns,
-            )
-            for file in image.chain
-        ),
-    )

@@ -62,7 +62,7 @@ class CaptureFacts:
     # Time during which the guest's file systems were frozen, and the agent's own share.
     freeze_ms: int | None = None
     agent_ms: int | None = None
-    # Why the volume was read in full; empty when the hint was used.
+    # The code of why the volume was read in full; empty when the hint was used.
     full_reason: str = ""
     # Where the next snapshot goes on re-reading what its hint calls unchanged.
     reread_next_bytes: int = 0

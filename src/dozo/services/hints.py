@@ -1,73 +1,107 @@
 """Whether what change tracking says about a volume may be used, and why not."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dozo.model import change_token
-from dozo.model.change_token import ChangeToken
-from dozo.services.capture_plan import VolumePlan, token_of
+from dozo.model.change_token import BitmapState, ChangeToken, Evidence, Reason, TokenFile
+from dozo.services.capture_plan import VolumePlan
 from dozo.volumes import ImageInfo
 
-KIND = "libvirt-checkpoint"
+# A caller wanted it; no evidence is looked at.
+ASKED_FOR = "asked-for"
+# The vault's own words for what the evidence cannot show.
+_VAULT_CODES = {
+    "no-parent": Reason.NO_PARENT.value,
+    "no-hint": Reason.NO_TOKEN.value,
+    "hint-disproved": Reason.HINT_WAS_WRONG.value,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """The verdict: a checkpoint to go by, or the reason for reading everything."""
+    """The verdict: a checkpoint to go by, or the code of the reason for reading everything."""
 
     checkpoint: str | None
     full_reason: str
 
 
-def judge(
-    plan: VolumePlan,
-    image: ImageInfo,
-    *,
-    checkpoints: frozenset[str],
-    allowed: bool,
-    image_is_closed: bool,
-) -> Hint:
-    """Compare the parent's change token with the image as it is now.
-
-    ``checkpoints`` are those of the server that libvirt knows for this volume. Bitmaps of an
-    image that is in use are in QEMU's memory: for those libvirt has to answer when asked to use
-    them. A closed image has to show the bitmap itself.
-    """
+def judge(plan: VolumePlan, now: Evidence) -> Hint:
+    """Compare the parent's change token with what is found now."""
     if plan.parent is None:
         return Hint(checkpoint=None, full_reason=plan.full_reason)
-    then = change_token.from_json(plan.parent.change_token)
-    now = _evidence(then, image, checkpoints, image_is_closed=image_is_closed)
-    reason = _standing_reason(image, allowed=allowed) or change_token.disproof(then, now)
-    if reason is not None or then is None:
-        return Hint(checkpoint=None, full_reason=reason or "")
-    if image_is_closed:
-        bitmap = next(one for one in image.bitmaps if one.name == then.name)
-        if bitmap.in_use or not bitmap.recording:
-            return Hint(
-                checkpoint=None, full_reason=f"the bitmap {then.name} was not saved properly"
-            )
-    return Hint(checkpoint=then.name, full_reason="")
+    token = change_token.from_json(plan.parent.change_token)
+    reason = change_token.disproof(token, now)
+    if reason is not None or token is None:
+        return Hint(checkpoint=None, full_reason=(reason or Reason.NO_TOKEN).value)
+    return Hint(checkpoint=token.name, full_reason="")
 
 
-def _standing_reason(image: ImageInfo, *, allowed: bool) -> str | None:
-    """Reasons that lie in the image or the setting, whatever the parent was."""
-    if image.format != "qcow2":
-        return f"changes of {image.format} images cannot be tracked"
-    if image.internal_snapshots:
-        return "the image has internal snapshots, which can change it behind change tracking"
-    if not allowed:
-        return "change tracking is off for this server"
-    return None
-
-
-def _evidence(
-    then: ChangeToken | None,
+def evidence(
     image: ImageInfo,
-    checkpoints: frozenset[str],
     *,
-    image_is_closed: bool,
-) -> ChangeToken | None:
-    if then is None or then.name not in checkpoints:
-        return None
-    if image_is_closed and then.name not in {one.name for one in image.bitmaps}:
-        return None
-    return token_of(KIND, then.name, image)
+    allowed: bool,
+    checkpoints: Iterable[str],
+    bitmaps: Iterable[BitmapState] | None = None,
+    internal_snapshots: Iterable[str] = (),
+) -> Evidence:
+    """What is found about an image; ``bitmaps`` are QEMU's own where it has the image open.
+
+    Without them the image's header speaks, where *in use* means that QEMU was killed before it
+    could save the bitmap.
+    """
+    if bitmaps is None:
+        bitmaps = [
+            BitmapState(name=one.name, recording=one.recording, inconsistent=one.in_use)
+            for one in image.bitmaps
+        ]
+    return Evidence(
+        tracking_allowed=allowed,
+        chain=chain_of(image),
+        checkpoints=frozenset(checkpoints),
+        bitmaps=tuple(bitmaps),
+        internal_snapshots=bool(image.internal_snapshots) or bool(list(internal_snapshots)),
+    )
+
+
+def token_of(checkpoint: str, image: ImageInfo) -> ChangeToken:
+    """The token for a checkpoint on an image as it is now."""
+    return ChangeToken(name=checkpoint, chain=chain_of(image))
+
+
+def chain_of(image: ImageInfo) -> tuple[TokenFile, ...]:
+    """The files that an image consists of, as evidence."""
+    return tuple(
+        TokenFile(
+            path=file.path,
+            format=file.format,
+            device=file.device,
+            inode=file.inode,
+            virtual_bytes=file.virtual_bytes,
+            file_bytes=file.file_bytes,
+            mtime_ns=file.mtime_ns,
+        )
+        for file in image.chain
+    )
+
+
+def code_of(vault_reason: str | None, judged: str) -> str:
+    """The code of why a volume was read in full; empty where it was not.
+
+    ``judged`` is what was known beforehand; the vault knows what the reading itself showed.
+    """
+    if vault_reason is None:
+        return ""
+    if vault_reason == "hint-disproved" or not judged:
+        return _VAULT_CODES.get(vault_reason, vault_reason)
+    return judged
+
+
+def in_words(code: str) -> str:
+    """A code for people: a clause that completes "read in full because …"."""
+    if code == ASKED_FOR:
+        return "it was asked for"
+    try:
+        return Reason(code).words
+    except ValueError:
+        return code

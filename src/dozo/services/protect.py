@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from dozo import hypervisor
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.model import clock
+from dozo.model.change_token import Reason
 from dozo.model.states import CaptureMode, Consistency
-from dozo.services import capture_live, capture_offline, inventory, notes, storing
+from dozo.services import capture_live, capture_offline, hints, inventory, notes, storing
 from dozo.services.capture_plan import CapturePlan, ParentPlan, VolumePlan
 from dozo.services.errors import (
     ModeImpossible,
@@ -257,7 +258,7 @@ def _volume_plan(
         path=volume.path,
         encrypted=bool(disk and disk.encrypted),
         parent=parent,
-        full_reason="asked for" if full else ("" if parent else "the volume's first snapshot"),
+        full_reason=hints.ASKED_FOR if full else ("" if parent else Reason.NO_PARENT.value),
     )
 
 

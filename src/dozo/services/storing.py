@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dozo.model import clock
 from dozo.model.progress import Progress
 from dozo.model.states import Consistency
-from dozo.services import reread, snapshots
+from dozo.services import hints, reread, snapshots
 from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume
 from dozo.services.errors import GaveWay
 from dozo.services.facts import (
@@ -28,19 +28,12 @@ from dozo.services.work import Work
 if TYPE_CHECKING:
     from dozo.vault import BackupResult, SnapshotDraft, Vault
 
-# The vault's codes for a full read, in words for people.
-_REASONS = {
-    "no-parent": "the volume's first snapshot",
-    "no-hint": "there is no change tracking to go by",
-    "hint-disproved": "a part read again had changed although change tracking called it unchanged",
-}
-
 _CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """One snapshot that was stored. ``full_reason`` is None for an incremental one."""
+    """One snapshot that was stored. ``full_reason`` is a code; None for an incremental one."""
 
     snapshot: str
     name: str
@@ -55,6 +48,7 @@ class Taken:
     bytes_stored: int
     seconds: float
     full_reason: str | None
+    full_reason_words: str | None
 
 
 class _Stopped(Exception):
@@ -150,9 +144,9 @@ class _Storing:
         )
 
         def draft(reason: str | None) -> "SnapshotDraft":
-            text = _in_words(volume, reason)
+            code = hints.code_of(reason, volume.full_reason)
             return _draft(
-                self.site, self.plan, self.opened, volume, text=text, next_bytes=again.next_bytes
+                self.site, self.plan, self.opened, volume, code=code, next_bytes=again.next_bytes
             )
 
         def finish(reason: str | None) -> "SnapshotDraft":
@@ -170,6 +164,7 @@ class _Storing:
             finish_draft=finish,
         )
         self.published.append(result.snapshot)
+        code = hints.code_of(result.full_reason, volume.full_reason)
         return Taken(
             snapshot=result.snapshot,
             name=volume.plan.snapshot_name,
@@ -183,17 +178,9 @@ class _Storing:
             bytes_new=result.bytes_new,
             bytes_stored=result.bytes_stored,
             seconds=result.seconds,
-            full_reason=_in_words(volume, result.full_reason) or None,
+            full_reason=code or None,
+            full_reason_words=hints.in_words(code) if code else None,
         )
-
-
-def _in_words(volume: OpenedVolume, reason: str | None) -> str:
-    """Why the volume was read in full; empty where it was not."""
-    if reason is None:
-        return ""
-    if reason == "hint-disproved" or not volume.full_reason:
-        return _REASONS.get(reason, reason)
-    return volume.full_reason
 
 
 def _draft(
@@ -202,7 +189,7 @@ def _draft(
     opened: Opened,
     volume: OpenedVolume,
     *,
-    text: str,
+    code: str,
     next_bytes: int,
 ) -> "SnapshotDraft":
     from dozo.vault import SnapshotDraft  # noqa: PLC0415  loads the ciphers
@@ -237,7 +224,7 @@ def _draft(
             scheduled=plan.scheduled,
             freeze_ms=opened.freeze_ms,
             agent_ms=opened.agent_ms,
-            full_reason=text,
+            full_reason=code,
             reread_next_bytes=next_bytes,
             change_token=volume.token.to_json() if volume.token else None,
         ),

@@ -1,5 +1,6 @@
 """Change tracking of a server: the setting, and removing every trace of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dozo import hypervisor, volumes
@@ -52,11 +53,21 @@ def untrack(site: Site, reference: str) -> Untracked:
         kind="untrack",
     ):
         report = hypervisor.untrack(site.host, server.uuid)
-        for bitmap in report.bitmaps:
-            volumes.remove_bitmap(bitmap.path, bitmap.name)
+        removed = [*report.bitmaps, *_remove_from_images(report.images)]
     return Untracked(
         server=server.uuid,
         name=server.row.name,
-        checkpoints=tuple(report.checkpoints),
-        bitmaps=tuple(f"{bitmap.path}: {bitmap.name}" for bitmap in report.bitmaps),
+        checkpoints=report.checkpoints,
+        bitmaps=tuple(removed),
     )
+
+
+def _remove_from_images(images: Iterable[str]) -> list[str]:
+    """Remove Dozo's bitmaps from a stopped server's images; their names."""
+    removed = []
+    for path in images:
+        for bitmap in volumes.inspect(path, format="qcow2").bitmaps:
+            if hypervisor.is_ours(bitmap.name):
+                volumes.remove_bitmap(path, bitmap.name)
+                removed.append(bitmap.name)
+    return removed

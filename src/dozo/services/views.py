@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dozo.services.hints import in_words
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class SnapshotView:
     mode: str
     consistency: str
     full_reason: str | None
+    full_reason_words: str | None
     freeze_ms: int | None
     agent_ms: int | None
     bytes_read: int | None
@@ -173,6 +175,7 @@ def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotVi
         mode=row.mode,
         consistency=row.consistency,
         full_reason=row.full_reason or None,
+        full_reason_words=in_words(row.full_reason) if row.full_reason else None,
         freeze_ms=capture.get("freeze_ms"),
         agent_ms=capture.get("agent_ms"),
         bytes_read=row.bytes_read,

@@ -1,0 +1,107 @@
+"""The catalog: opened by path, never another site's rows, references as people give them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import call_command
+
+from dozo.catalog.errors import Ambiguous, CatalogUnusable, ServerUnknown, VolumeUnknown
+from dozo.catalog.store import Catalog
+from dozo.model.states import Copy as CopyState
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, django_db_blocker: pytest.FixtureRequest) -> Iterator[Catalog]:
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        opened = Catalog.open(tmp_path / "catalog.sqlite3")
+        yield opened
+        opened.close()
+
+
+def server(catalog: Catalog, name: str, uuid: UUID | None = None, *, present: bool = True) -> UUID:
+    tenant, _ = catalog.tenants.get_or_create(name="default")
+    uuid = uuid or uuid4()
+    catalog.servers.create(uuid=uuid, name=name, tenant=tenant, present=present)
+    return uuid
+
+
+def test_two_catalogs_in_one_process_do_not_mix(catalog: Catalog, tmp_path: Path) -> None:
+    server(catalog, "web")
+    other = Catalog.open(tmp_path / "other.sqlite3")
+    assert other.servers.count() == 0
+    other.close()
+    assert catalog.servers.count() == 1
+
+
+def test_a_catalog_stays_when_it_is_opened_again(catalog: Catalog) -> None:
+    server(catalog, "web")
+    catalog.close()
+    again = Catalog.open(catalog.path)
+    assert again.server("web").name == "web"
+
+
+def test_names_beat_ids_and_prefixes_are_enough(catalog: Catalog) -> None:
+    uuid = server(catalog, "web", UUID("12345678-0000-4000-8000-000000000001"))
+    server(catalog, "12345678", UUID("99999999-0000-4000-8000-000000000001"))
+    assert catalog.server("1234567").uuid == uuid
+    assert catalog.server("12345678").name == "12345678"
+    assert catalog.server(str(uuid)).name == "web"
+
+
+def test_an_ambiguous_prefix_names_the_candidates(catalog: Catalog) -> None:
+    server(catalog, "a", UUID("aaaa0000-0000-4000-8000-000000000001"))
+    server(catalog, "b", UUID("aaaa1111-0000-4000-8000-000000000001"))
+    with pytest.raises(Ambiguous, match=r"a \(aaaa0000.*b \(aaaa1111"):
+        catalog.server("aaaa")
+
+
+def test_a_server_that_is_here_beats_one_of_the_same_name_that_is_gone(catalog: Catalog) -> None:
+    server(catalog, "web", present=False)
+    here = server(catalog, "web")
+    assert catalog.server("web").uuid == here
+
+
+def test_what_does_not_exist_is_named_with_what_does(catalog: Catalog) -> None:
+    server(catalog, "web")
+    with pytest.raises(ServerUnknown, match=r"no server 'wab' \(there is: web\)"):
+        catalog.server("wab")
+    with pytest.raises(VolumeUnknown):
+        catalog.volume("web/vdz")
+
+
+def test_a_volume_answers_to_server_and_device(catalog: Catalog) -> None:
+    uuid = server(catalog, "web")
+    row = catalog.volumes.create(
+        name="data",
+        tenant=catalog.tenants.get(),
+        server=catalog.servers.get(),
+        device="vdb",
+        state="attached",
+    )
+    for reference in ("web/vdb", f"{uuid}/vdb", "data", row.volume_id.hex[:6]):
+        assert catalog.volume(reference).volume_id == row.volume_id
+
+
+def test_a_file_that_is_no_database_is_refused_with_the_way_out(
+    tmp_path: Path, django_db_blocker: pytest.FixtureRequest
+) -> None:
+    path = tmp_path / "catalog.sqlite3"
+    path.write_text("this is no database, whatever its name says" * 100)
+    with (
+        django_db_blocker.unblock(),  # type: ignore[attr-defined]
+        pytest.raises(CatalogUnusable, match="cannot be used") as caught,
+    ):
+        Catalog.open(path)
+    assert "rebuild-catalog" in caught.value.hint_text()
+
+
+def test_the_migrations_are_complete(catalog: Catalog) -> None:
+    call_command("makemigrations", "--check", "--dry-run", "catalog", verbosity=0)
+
+
+def test_states_in_the_catalog_are_those_of_the_model() -> None:
+    from dozo.catalog.models import CopyState as Choices
+
+    assert {choice.value for choice in Choices} == {state.value for state in CopyState}
