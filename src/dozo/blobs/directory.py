@@ -55,17 +55,20 @@ class DirectoryBlobs:
     def create(self, key: str, parts: Sequence[Buffer]) -> bool:
         with self._translated(key):
             target = self._target(key)
-            if target.exists():
-                return False
-            with self._temporary(parts) as temporary:
-                try:
-                    target.hardlink_to(temporary)
-                except FileExistsError:
-                    return False
-                finally:
-                    temporary.unlink()
+            created = False
+            if not target.exists():
+                with self._temporary(parts) as temporary:
+                    try:
+                        target.hardlink_to(temporary)
+                        created = True
+                    except FileExistsError:
+                        pass
+                    finally:
+                        temporary.unlink()
+            # Also where another was first: it may have died before it had synced, and the
+            # caller is about to rely on what is there.
             _sync_folder(target.parent)
-        return True
+        return created
 
     def get(self, key: str) -> bytes:
         with self._translated(key):
@@ -160,6 +163,10 @@ class DirectoryBlobs:
     def _pread(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
         with self._lock:
             fd = self._open.get(key)
+            if fd is not None and os.fstat(fd).st_nlink == 0:
+                # Another process has deleted or replaced the file since it was opened.
+                os.close(self._open.pop(key))
+                fd = None
             if fd is not None:
                 self._open.move_to_end(key)
                 # A duplicate stays readable if another thread evicts the entry.
@@ -191,7 +198,7 @@ class DirectoryBlobs:
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise BlobMissing(url=self.url, key=key) from error
         except OSError as error:
             raise self._translate(error) from error

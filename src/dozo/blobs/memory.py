@@ -27,7 +27,10 @@ class MemoryBlobs:
     def create(self, key: str, parts: Sequence[Buffer]) -> bool:
         data = b"".join(parts)
         with self._lock:
-            return self._blobs.setdefault(key, data) is data
+            if key in self._blobs:
+                return False
+            self._blobs[key] = data
+            return True
 
     def get(self, key: str) -> bytes:
         with self._lock:
@@ -51,7 +54,8 @@ class MemoryBlobs:
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         with self._lock:
             found = [BlobInfo(key, len(data)) for key, data in self._blobs.items()]
-        return (info for info in found if info.key.startswith(prefix))
+        folder = prefix.strip("/")
+        return (info for info in found if not folder or info.key.startswith(f"{folder}/"))
 
     def delete(self, key: str) -> None:
         with self._lock:
