@@ -119,7 +119,7 @@ class RecoveryPoint(models.Model):
     left_out = models.JSONField(default=list)
 
     class Meta:
-        ordering: ClassVar = ["-created_at"]
+        ordering: ClassVar = ["-created_at", "recovery_point_id"]
 
     def __str__(self) -> str:
         return self.name
@@ -142,7 +142,7 @@ class SnapshotRow(models.Model):
 
     class Meta:
         abstract = True
-        ordering: ClassVar = ["-created_at"]
+        ordering: ClassVar = ["-created_at", "name", "snapshot_id"]
 
     def __str__(self) -> str:
         return self.name

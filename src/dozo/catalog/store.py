@@ -73,7 +73,9 @@ class Catalog:
         return catalog
 
     def close(self) -> None:
-        """Close this thread's connection and forget the database."""
+        """Close this thread's connection and forget the database; repeating it is harmless."""
+        if self.alias not in connections.databases:
+            return
         connections[self.alias].close()
         del connections[self.alias]
         connections.databases.pop(self.alias, None)

@@ -163,23 +163,31 @@ def refresh_copies(
 ) -> None:
     """The states at one site, from its vault: what is there is stored, what has a check is more.
 
-    ``infos`` is all that the vault has, and other copies are *missing* again; with ``only`` it is
-    a part, and the rest is left alone. Damage that was found stays shown until the snapshot has
+    ``infos`` is all that the vault has, and other copies are *missing*, as deleted ones are; with
+    ``only`` it is a part, and the rest is left alone. Damage that was found stays shown until the snapshot has
     been verified again.
     """
-    present = {info.snapshot: info for info in infos if info.deleted is None}
-    checks = {snapshot: vault.check(snapshot) for snapshot in present}
-    known = site.catalog.copies.filter(site=at)
-    rows = {row.snapshot_id: row for row in known}
+    offered = list(infos)
+    checks = {info.snapshot: vault.check(info.snapshot) for info in offered if not info.deleted}
+    rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
+    unseen = set(rows) - {info.snapshot for info in offered}
     with site.catalog.transaction():
-        for snapshot, row in rows.items():
-            if snapshot not in present and not only and row.state != "copying":
-                row.state, row.verified_at, row.oldest_reading_at = "missing", None, None
-                row.save()
-        for snapshot in present:
-            found = rows.get(snapshot) or site.catalog.copies.model(snapshot_id=snapshot, site=at)
-            _apply_check(found, checks[snapshot])
-            found.save(using=site.catalog.alias)
+        for info in offered:
+            row = rows.get(info.snapshot)
+            row = row or site.catalog.copies.model(snapshot_id=info.snapshot, site=at)
+            if info.snapshot in checks:
+                _apply_check(row, checks[info.snapshot])
+            else:
+                _apply_absence(row)
+            row.save(using=site.catalog.alias)
+        for snapshot in () if only else unseen:
+            if rows[snapshot].state != Copy.COPYING.value:
+                _apply_absence(rows[snapshot])
+                rows[snapshot].save()
+
+
+def _apply_absence(row: "models.Copy") -> None:
+    row.state, row.verified_at, row.oldest_reading_at = Copy.MISSING.value, None, None
 
 
 def _apply_check(row: "models.Copy", check: "Check | None") -> None:

@@ -1,0 +1,38 @@
+"""Fixtures: sites with a vault each; the database is the site's own, never pytest-django's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dozo.services.site import Site
+
+from .support import befriend, make_site
+
+
+@pytest.fixture(autouse=True)
+def _catalogs_allowed(django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Iterator[Site]:
+    """A site without a hypervisor."""
+    with make_site(tmp_path, "main") as site:
+        yield site
+
+
+@pytest.fixture
+def dr(tmp_path: Path) -> Iterator[Site]:
+    """Another one."""
+    with make_site(tmp_path, "dr") as site:
+        yield site
+
+
+@pytest.fixture
+def pair(main: Site, dr: Site) -> tuple[Site, Site]:
+    """Both, as peers of each other."""
+    befriend(main, dr)
+    return main, dr
