@@ -29,6 +29,7 @@ class GuestDevice:
     serial: str | None
     pci: tuple[int, int, int, int] | None
     unit: tuple[int, int, int] | None
+    is_partition: bool
     built_on: tuple[str, ...]
 
 
@@ -182,6 +183,7 @@ def _device(address: dict[str, Any], disk: dict[str, Any] | None = None) -> Gues
         serial=address.get("serial"),
         pci=(numbers[0], numbers[1], numbers[2], numbers[3]) if known and numbers else None,
         unit=(address["bus"], address["target"], address["unit"]) if has_unit else None,
+        is_partition=bool((disk or {}).get("partition", False)),
         built_on=tuple(str(name) for name in (disk or {}).get("dependencies", ())),
     )
 

@@ -187,12 +187,12 @@ class BackupJobGone(CaptureLost):
 
 
 @dataclass(eq=False)
-class GuardFailed(HypervisorError):
-    """The process that guards a capture (thaw, scratch level) did not start or died."""
+class WatchdogFailed(HypervisorError):
+    """The process that watches over a capture did not start, or died."""
 
-    code = "hypervisor.guard_failed"
+    code = "hypervisor.watchdog_failed"
     retry = Retry.LATER
-    text = "the guard process of the capture of {self.server} failed: {self.reason}"
+    text = "the watchdog of the capture of {self.server} failed: {self.reason}"
     hint = "Nothing was frozen without it. Take the snapshot again."
     server: str
     reason: str
@@ -389,20 +389,3 @@ class StopTimedOut(HypervisorError):
     hint = "Shut it down from inside, give it more time, or ask for a forced stop."
     server: str
     timeout_s: float
-
-
-@dataclass(eq=False)
-class CheckpointStays(HypervisorError):
-    """One of Dozo's checkpoints cannot be removed without harm to somebody else's."""
-
-    code = "hypervisor.checkpoint_stays"
-    kind = ErrorKind.REFUSED
-    retry = Retry.LATER
-    text = (
-        "checkpoint {self.checkpoint} of server {self.server} cannot be removed now: "
-        "checkpoint {self.foreign} of another tool builds on it"
-    )
-    hint = "Start the server and try again: then libvirt can merge what they share."
-    server: str
-    checkpoint: str
-    foreign: str
