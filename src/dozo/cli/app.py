@@ -21,7 +21,7 @@ from dozo.cli import (
     vault,
     volume,
 )
-from dozo.model.errors import DozoError
+from dozo.model.errors import DozoError, ErrorKind
 
 # Typer carries a click of its own; its public names lead to the base of all usage errors.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -98,5 +98,5 @@ def _usage(error: Exception, *, as_json: bool) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{message}\n")
-        return exits.EXIT_CODES[exits.ErrorKind.USAGE]
+        return exits.EXIT_CODES[ErrorKind.USAGE]
     return exits.report_usage(message, f"See `{path} --help`.", as_json=as_json)

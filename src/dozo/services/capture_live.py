@@ -2,17 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 from dozo import hypervisor, volumes
-from dozo.hypervisor import (
-    CaptureFailed,
-    DiskPlan,
-    Freeze,
-    HypervisorError,
-    LiveCapture,
-    LiveSettings,
-    Unmounted,
-)
+from dozo.hypervisor import DiskPlan, Freeze, LiveCapture, LiveSettings, Unmounted
+from dozo.hypervisor.errors import CaptureFailed, HypervisorError
 from dozo.model.change_token import Evidence, Reason
 from dozo.model.states import CaptureMode
 from dozo.services import hints, state_files
@@ -53,6 +47,7 @@ def opened(site: Site, plan: CapturePlan, work: Work) -> Iterator[Opened]:
             volumes=found,
             attachments=state_files.to_attachments(hypervisor.read_state(site.host, uuid)),
             check=capture.check,
+            check_now=partial(capture.check, now=True),
             stored=stored,
             freeze_ms=capture.freeze_ms,
             agent_ms=capture.agent_ms,

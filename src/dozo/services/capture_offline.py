@@ -42,6 +42,7 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
             volumes=found,
             attachments=attachments,
             check=watch.check if watch is not None else _nothing,
+            check_now=watch.check if watch is not None else _nothing,
             stored=_nothing,
         )
 

@@ -86,6 +86,8 @@ class Opened:
     volumes: list[OpenedVolume]
     attachments: Mapping[str, bytes]
     check: Callable[[], None]
+    # The same, but it really looks: for the last moment before publication.
+    check_now: Callable[[], None]
     # Called once everything is published: now the old evidence may go, the new one stays.
     stored: Callable[[], None]
     freeze_ms: int | None = None

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from dozo import hypervisor
@@ -16,7 +17,7 @@ from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import notes
 from dozo.services import settings as site_settings
-from dozo.services.settings import Settings
+from dozo.services.settings import Peer, Settings
 from dozo.services.site import Site
 
 _KVM_SECONDS = 5.0
@@ -177,9 +178,7 @@ def _vaults(home: Path) -> Iterator[Finding]:
     with site:
         yield _tried("vault", lambda: f"{site.settings.vault}: {_describe_vault(site)}")
         for peer in site.settings.peers:
-            found = _tried(
-                f"vault of {peer.name}", lambda peer=peer: site.peer_vault(peer).blobs.url
-            )
+            found = _tried(f"vault of {peer.name}", partial(_describe_peer, site, peer))
             if found.outcome is Outcome.MISSING:
                 found = _warning(found.name, found.found, found.mend or "Check the connection.")
             yield found
@@ -196,6 +195,10 @@ def _describe_vault(site: Site) -> str:
     infos = site.vault.snapshots()
     sealed = sum(1 for info in infos if info.sealed is None)
     return f"{len(infos)} snapshots" + (f", {sealed} without a key here" if sealed else "")
+
+
+def _describe_peer(site: Site, peer: Peer) -> str:
+    return f"{peer.vault}: {len(site.peer_vault(peer).snapshots())} snapshots"
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:

@@ -4,16 +4,19 @@ Runs before every operation that changes something, and when a service starts. E
 removes belongs to a note or record whose writer is provably dead.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dozo import hypervisor
+from dozo import hypervisor, volumes
+from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
 from dozo.services import notes, project
 from dozo.services.notes import Note
 from dozo.services.pool import Pool
 from dozo.services.site import Site
+from dozo.volumes import VolumeError
 
 CAPTURES = "captures"
 
@@ -46,9 +49,20 @@ def _clean_captures(site: Site) -> list[str]:
     if not directory.is_dir() or not any(directory.iterdir()):
         return []
     try:
-        return [str(line) for line in hypervisor.clean_leftovers(site.host, directory)]
+        reports = hypervisor.clean_leftovers(site.host, directory)
     except DozoError as error:
         return [f"a live capture was interrupted and cannot be cleaned up now: {error}"]
+    for bitmap in (one for report in reports for one in report.stale_bitmaps):
+        # One that stays does no harm: names are never used twice, and `untrack` finds it.
+        with suppress(VolumeError):
+            volumes.remove_bitmap(bitmap.path, bitmap.name)
+    return [_capture_line(report) for report in reports]
+
+
+def _capture_line(report: CleanReport) -> str:
+    found = ", ".join(report.found) or "nothing"
+    thaw = "" if report.thawed else "; the guest is still frozen, a watchdog goes on thawing it"
+    return f"server {report.server}: a live capture was interrupted; removed: {found}{thaw}"
 
 
 def _clean_note(site: Site, note: Note) -> list[str]:
@@ -59,7 +73,7 @@ def _clean_note(site: Site, note: Note) -> list[str]:
     if kind == "restore-server":
         return [line + _discard_images(site, note)]
     if kind == "restore-in-place":
-        volume = site.catalog.volumes.filter(volume_id=note.body.get("volume")).first()
+        volume = site.catalog.volumes.filter(volume_id=str(note.body.get("volume"))).first()
         if volume is None or not volume.restoring_snapshot:
             return [line + " before anything was written"]
         finish = f"finish it with `dozo volume restore {volume.name} --resume`"

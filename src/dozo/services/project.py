@@ -164,8 +164,8 @@ def refresh_copies(
     """The states at one site, from its vault: what is there is stored, what has a check is more.
 
     ``infos`` is all that the vault has, and other copies are *missing*, as deleted ones are; with
-    ``only`` it is a part, and the rest is left alone. Damage that was found stays shown until the snapshot has
-    been verified again.
+    ``only`` it is a part, and the rest is left alone. Damage that was found stays shown until the
+    snapshot has been verified again.
     """
     offered = list(infos)
     checks = {info.snapshot: vault.check(info.snapshot) for info in offered if not info.deleted}

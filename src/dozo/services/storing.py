@@ -152,6 +152,7 @@ class _Storing:
         def finish(reason: str | None) -> "SnapshotDraft":
             # The last moment at which the snapshot can be refused: it is not visible yet.
             self.look()
+            self.opened.check_now()
             return draft(reason)
 
         result: BackupResult = self.vault.backup(
