@@ -3,6 +3,7 @@
 import os
 import select
 import threading
+import tty
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +25,8 @@ class ConsoleLog:
         if device is None:
             raise ValueError(f"{domain.name()} has no serial console")
         self._fd = os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        # A terminal echoes by default: the guest's shell would be typed its own prompt, for ever.
+        tty.setraw(self._fd)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._copy, daemon=True, name="guest console")
         self._thread.start()
