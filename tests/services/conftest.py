@@ -8,6 +8,7 @@ import pytest
 
 from dozo.services.site import Site
 
+from . import domains
 from .support import befriend, make_site
 
 
@@ -36,3 +37,17 @@ def pair(main: Site, dr: Site) -> tuple[Site, Site]:
     """Both, as peers of each other."""
     befriend(main, dr)
     return main, dr
+
+
+@pytest.fixture
+def workspace() -> Iterator[Any]:
+    """A libvirt connection and a folder for images, both cleaned up."""
+    with domains.workspace() as made:
+        yield made
+
+
+@pytest.fixture
+def host_site(tmp_path: Path, workspace: Any) -> Iterator[Site]:
+    """A site with the real hypervisor; its pool lies where QEMU's user may go."""
+    with make_site(tmp_path, "main", libvirt="qemu:///system", pool=workspace[1] / "pool") as site:
+        yield site

@@ -116,8 +116,8 @@ def define(
     """A stopped domain with one disk for each of ``disks`` (device → format)."""
     name = PREFIX + secrets.token_hex(4)
     machine = Machine(name=name, uuid=str(uuid4()), folder=folder, connection=connection)
-    for device, format in disks.items():
-        machine.disks[device] = make_disk(folder, name, device, format, size)
+    for device, kind in disks.items():
+        machine.disks[device] = make_disk(folder, name, device, kind, size)
     xml = "".join(
         _DISK.format(
             format=disk.format, path=disk.path, device=disk.device, serial=f"S-{disk.device}",

@@ -58,14 +58,16 @@ def random_bytes(seed: int, size: int = 2 * MIB) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def make_site(folder: Path, name: str, *, libvirt: str = NO_LIBVIRT) -> Site:
-    """A new site with everything under ``folder / name``."""
+def make_site(
+    folder: Path, name: str, *, libvirt: str = NO_LIBVIRT, pool: Path | None = None
+) -> Site:
+    """A new site with everything under ``folder / name``, apart from a pool elsewhere."""
     sites.init(
         sites.plan_init(
             home=folder / name / "home",
             name=name,
             vault=str(folder / name / "vault"),
-            pool=folder / name / "pool",
+            pool=pool or folder / name / "pool",
             libvirt=libvirt,
         )
     )

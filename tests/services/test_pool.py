@@ -37,9 +37,14 @@ def test_a_complete_image_has_a_record(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_neither_image_nor_record(tmp_path: Path) -> None:
     pool, image = Pool(tmp_path), image_in(tmp_path)
-    with pytest.raises(ZeroDivisionError), pool.making(image):
-        Path(image.path).write_bytes(b"x")
-        _ = 1 / 0
+
+    def fail() -> None:
+        with pool.making(image):
+            Path(image.path).write_bytes(b"x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not Path(image.path).exists()
     assert pool.images() == []
 

@@ -21,6 +21,7 @@ from dozo.cli.times import instant_of
 from dozo.model.states import Identity, Tracking
 
 if TYPE_CHECKING:
+    from dozo.hypervisor import Network as HypervisorNetwork
     from dozo.services.restore_server import ServerPlan
 
 app = typer.Typer(help="Servers.", no_args_is_help=True)
@@ -29,11 +30,18 @@ ServerArgument = Annotated[str, typer.Argument(help="Name, id, or the beginning 
 
 
 class Network(StrEnum):
-    """Where a restored server's network cards are plugged in."""
+    """Where a restored server's network cards are plugged in (the hypervisor's own words)."""
 
     SAME = "same"
     ISOLATED = "isolated"
     NONE = "none"
+
+
+def network_of(chosen: Network) -> "HypervisorNetwork":
+    """The hypervisor's value for it; loading that module at start would make help slow."""
+    from dozo.hypervisor import Network as HypervisorNetwork
+
+    return HypervisorNetwork(chosen.value)
 
 
 @app.command("list")
@@ -120,7 +128,7 @@ def create(
 
     with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
         plan = restore_server.plan_from_template(
-            site, template, name=name, network=network.value, start=start
+            site, template, name=name, network=network_of(network), start=start
         )
         made = restore_server.apply(site, plan, work=work)
     if as_json:
@@ -163,7 +171,7 @@ def restore(
             snapshots=tuple(snapshot or ()),
             name=name,
             identity=identity,
-            network=network.value,
+            network=network_of(network),
             start=start,
         )
         if not as_json:

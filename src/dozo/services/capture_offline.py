@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from dozo import hypervisor, volumes
 from dozo.model import clock
@@ -42,7 +43,7 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
             volumes=found,
             attachments=attachments,
             check=watch.check if watch is not None else _nothing,
-            check_now=watch.check if watch is not None else _nothing,
+            check_now=partial(watch.check, now=True) if watch is not None else _nothing,
             stored=_nothing,
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dozo import hypervisor
+from dozo.hypervisor import Network, ServerState
 from dozo.model import clock
 from dozo.model.states import Identity
 from dozo.services import inventory, notes, restore_volume, state_files
@@ -27,7 +28,6 @@ from dozo.services.pool import Pool, checked_name
 from dozo.services.restore_volume import VolumeMade, VolumePlan
 from dozo.services.site import Site
 from dozo.services.snapshots import Readable, readable
-from dozo.services.state_files import StateFiles
 from dozo.services.views import recovery_point_view
 from dozo.services.work import Unheard, Work
 
@@ -43,9 +43,10 @@ class ServerPlan:
     original_name: str
     original_uuid: str
     identity: Identity
-    network: str
+    network: Network
     start: bool
-    state: StateFiles
+    definition: str
+    state: ServerState
     volumes: tuple[VolumePlan, ...]
     gap_seconds: float
 
@@ -56,7 +57,7 @@ class ServerPlan:
             "original": self.original_name,
             "original_uuid": self.original_uuid,
             "identity": self.identity.value,
-            "network": self.network,
+            "network": self.network.value,
             "start": self.start,
             "gap_seconds": self.gap_seconds,
             "volumes": [
@@ -95,7 +96,7 @@ def plan(
     snapshots: tuple[str, ...] = (),
     name: str | None = None,
     identity: Identity | None = None,
-    network: str = "same",
+    network: Network = Network.SAME,
     start: bool = False,
 ) -> ServerPlan:
     """Choose the snapshots and check names, identity and space; nothing is made.
@@ -126,7 +127,7 @@ def plan(
 
 
 def plan_from_template(
-    site: Site, reference: str, *, name: str, network: str = "same", start: bool = False
+    site: Site, reference: str, *, name: str, network: Network = Network.SAME, start: bool = False
 ) -> ServerPlan:
     """A new server of a template: its root volume alone, an identity of its own."""
     found = readable(site, site.catalog.template(reference).snapshot_id)
@@ -172,7 +173,10 @@ def _plan(
     facts = source.facts
     if facts is None or facts.server is None:
         raise NoDefinition(f"snapshot {source.name}")
-    devices = hypervisor.disk_devices(state.definition)
+    definition = state_files.definition_for(
+        state, [one.facts.volume.device for one in found if one.facts]
+    )
+    devices = hypervisor.disk_devices(definition)
     used = [one for one in found if one.facts and one.facts.volume.device in devices]
     if not used:
         raise NoDefinition(f"snapshot {source.name}")
@@ -196,13 +200,14 @@ def _plan(
         identity=chosen,
         network=network,
         start=start,
+        definition=definition,
         state=state,
         volumes=volumes,
         gap_seconds=(max(times) - min(times)).total_seconds(),
     )
 
 
-def _state_of(site: Site, found: list[Readable]) -> tuple[StateFiles, Readable]:
+def _state_of(site: Site, found: list[Readable]) -> tuple[ServerState, Readable]:
     """The definition that comes with the root volume's snapshot, else with the newest."""
     volumes = [one.facts.volume.volume_id for one in found if one.facts]
     if len(set(volumes)) != len(found):
@@ -312,7 +317,7 @@ def _make_volumes(site: Site, plan: ServerPlan, work: Work) -> list[VolumeMade]:
 def _define(site: Site, plan: ServerPlan) -> str:
     return hypervisor.define_server(
         site.host,
-        plan.state.definition,
+        plan.definition,
         name=plan.name,
         identity=plan.identity,
         disks={one.device: (Path(one.path), one.image.format) for one in plan.volumes},
