@@ -1,15 +1,52 @@
 """Libvirt and QEMU: inventory, capture, guest agent, attach, start. The only user of libvirt."""
 
 from dozo.hypervisor.agent import GuestAgent, wait_agent
+from dozo.hypervisor.attachment import DEFAULT_BUS, DiskAttachment, attach, detach
 from dozo.hypervisor.begin import begin_live
 from dozo.hypervisor.cleanup import CleanReport
 from dozo.hypervisor.connection import DEFAULT_URI, Host
+from dozo.hypervisor.definition import Network, disk_devices
 from dozo.hypervisor.disks import DiskInfo
+from dozo.hypervisor.errors import (
+    AgentAbsent,
+    AgentError,
+    AgentHung,
+    AgentRefused,
+    AlreadyAttached,
+    BackupJobGone,
+    CaptureFailed,
+    CaptureLost,
+    DefinitionUnusable,
+    DetachTimedOut,
+    DeviceTaken,
+    DeviceUnknown,
+    DiskInUse,
+    DiskRefused,
+    HypervisorError,
+    LibvirtFailed,
+    LibvirtUnavailable,
+    NameTaken,
+    NotKnownUnmounted,
+    ScratchFull,
+    ServerBusy,
+    ServerNotRunning,
+    ServerRestoring,
+    ServerRunning,
+    ServerStarted,
+    ServerStopped,
+    ServerUnknown,
+    StandstillUnproven,
+    StopTimedOut,
+    UuidTaken,
+    WatchdogFailed,
+)
 from dozo.hypervisor.freeze import Freeze
 from dozo.hypervisor.in_use import Unmounted
 from dozo.hypervisor.inventory import DiskUse, ServerInfo, disk_uses, server, servers
+from dozo.hypervisor.kvm import kvm_works
 from dozo.hypervisor.leftovers import clean_leftovers
 from dozo.hypervisor.live import DiskPlan, LiveCapture, LiveExport, LiveSettings
+from dozo.hypervisor.machines import define_secrets, define_server, destroy, start, stop, undefine
 from dozo.hypervisor.metadata import (
     RestoringMark,
     ServerMetadata,
@@ -17,6 +54,9 @@ from dozo.hypervisor.metadata import (
     mark_restoring,
     set_tracking,
 )
+from dozo.hypervisor.offline_watch import OfflineWatch
+from dozo.hypervisor.qemu_user import qemu_user_refusal
+from dozo.hypervisor.server_state import ServerState, read_state
 from dozo.hypervisor.tracking import (
     Checkpoint,
     StaleBitmap,
@@ -30,37 +70,85 @@ from dozo.hypervisor.tracking import (
 )
 
 __all__ = [
+    "DEFAULT_BUS",
     "DEFAULT_URI",
+    "AgentAbsent",
+    "AgentError",
+    "AgentHung",
+    "AgentRefused",
+    "AlreadyAttached",
+    "BackupJobGone",
+    "CaptureFailed",
+    "CaptureLost",
     "Checkpoint",
     "CleanReport",
+    "DefinitionUnusable",
+    "DetachTimedOut",
+    "DeviceTaken",
+    "DeviceUnknown",
+    "DiskAttachment",
+    "DiskInUse",
     "DiskInfo",
     "DiskPlan",
+    "DiskRefused",
     "DiskUse",
     "Freeze",
     "GuestAgent",
     "Host",
+    "HypervisorError",
+    "LibvirtFailed",
+    "LibvirtUnavailable",
     "LiveCapture",
     "LiveExport",
     "LiveSettings",
+    "NameTaken",
+    "Network",
+    "NotKnownUnmounted",
+    "OfflineWatch",
     "RestoringMark",
+    "ScratchFull",
+    "ServerBusy",
     "ServerInfo",
     "ServerMetadata",
+    "ServerNotRunning",
+    "ServerRestoring",
+    "ServerRunning",
+    "ServerStarted",
+    "ServerState",
+    "ServerStopped",
+    "ServerUnknown",
     "StaleBitmap",
+    "StandstillUnproven",
+    "StopTimedOut",
     "Unmounted",
     "Untracked",
+    "UuidTaken",
+    "WatchdogFailed",
+    "attach",
     "begin_live",
     "checkpoints",
     "clean_leftovers",
     "clear_restoring",
+    "define_secrets",
+    "define_server",
     "delete_checkpoint",
+    "destroy",
+    "detach",
+    "disk_devices",
     "disk_uses",
     "is_ours",
+    "kvm_works",
     "live_bitmaps",
     "live_internal_snapshots",
     "mark_restoring",
+    "qemu_user_refusal",
+    "read_state",
     "server",
     "servers",
     "set_tracking",
+    "start",
+    "stop",
+    "undefine",
     "untrack",
     "wait_agent",
 ]

@@ -1,0 +1,263 @@
+"""Whole servers: define, start, stop, remove."""
+
+import json
+import os
+import pwd
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+from xml.etree import ElementTree as ET
+
+import libvirt
+
+from dozo.hypervisor import metadata, server_state
+from dozo.hypervisor.connection import Host, is_gone, message, translated
+from dozo.hypervisor.definition import ISOLATED_NETWORK, Network, NewDefinition, rewritten, uuid_of
+from dozo.hypervisor.disks import parse_xml
+from dozo.hypervisor.errors import (
+    DefinitionUnusable,
+    NameTaken,
+    ServerRestoring,
+    ServerRunning,
+    StopTimedOut,
+    UuidTaken,
+)
+from dozo.hypervisor.inventory import state_of
+from dozo.model import clock
+from dozo.model.states import Identity
+
+NVRAM_ROOT = Path("/var/lib/libvirt/qemu/nvram")
+
+_POLL_S = 0.1
+# A guest that still boots does not hear the power button; pressing it again does no harm.
+_PRESS_AGAIN_S = 15.0
+_FORCED_LIMIT_S = 30.0
+
+
+def define_server(
+    host: Host,
+    definition: str,
+    *,
+    name: str,
+    identity: Identity,
+    disks: Mapping[str, tuple[Path, str]],
+    nvram: bytes | None = None,
+    tpm: Mapping[str, bytes] | None = None,
+    network: str = Network.SAME,
+) -> str:
+    """Define a stopped server from a stored definition; returns its UUID.
+
+    ``disks`` gives path and format by device name; disks that it does not name are left out.
+    *Keep* takes the old UUID, MAC addresses and firmware state; *copy* makes them new. Raises
+    ``NameTaken``, ``UuidTaken``, ``DefinitionUnusable``; then nothing is left behind.
+    """
+    try:
+        uuid = uuid_of(definition) if identity is Identity.KEEP else ""
+    except ET.ParseError as error:
+        raise DefinitionUnusable(server=name, reason=str(error)) from error
+    uuid = uuid or str(uuid4())
+    _require_free(host, name, uuid)
+    firmware = None if nvram is None else _nvram_path(name, uuid)
+    new = NewDefinition(
+        name=name,
+        uuid=uuid,
+        identity=identity,
+        disks=disks,
+        network=Network(network),
+        nvram=firmware,
+    )
+    text = rewritten(definition, new)
+    try:
+        if firmware is not None and nvram is not None:
+            _write_nvram(host, firmware, nvram)
+        if tpm is not None and server_state.has_emulated_tpm(parse_xml(text)):
+            _write_tpm(uuid, tpm)
+        if new.network is Network.ISOLATED:
+            _ensure_isolated_network(host)
+        host.connection.defineXML(text)
+    except (libvirt.libvirtError, OSError) as error:
+        if firmware is not None:
+            firmware.unlink(missing_ok=True)
+        reason = message(error) if isinstance(error, libvirt.libvirtError) else str(error)
+        raise DefinitionUnusable(server=name, reason=reason) from error
+    return uuid
+
+
+def define_secrets(host: Host, secrets: Mapping[str, str]) -> tuple[str, ...]:
+    """Define the secrets of :func:`read_state` that this host lacks; the UUIDs of those."""
+    made = []
+    for uuid, text in secrets.items():
+        with suppress(libvirt.libvirtError):
+            host.connection.secretLookupByUUIDString(uuid)
+            continue
+        plain = json.loads(text)
+        with translated(host, "define a secret on", host.uri):
+            secret = host.connection.secretDefineXML(plain["xml"])
+            if plain["value"] is not None:
+                server_state.set_secret_value(secret, plain["value"])
+        made.append(uuid)
+    return tuple(made)
+
+
+def start(host: Host, server: str) -> None:
+    """Start a server; one that runs already is fine. Raises ``ServerRestoring``."""
+    domain = host.domain(server)
+    marks = metadata.read(host, server).restoring
+    if marks:
+        raise ServerRestoring(server=domain.name(), device=marks[0].device)
+    with translated(host, "start", domain.name()):
+        if domain.isActive():
+            return
+        source = f"devices/interface/source[@network='{ISOLATED_NETWORK}']"
+        if parse_xml(domain.XMLDesc(0)).find(source) is not None:
+            _ensure_isolated_network(host)
+        domain.create()
+
+
+def stop(host: Host, server: str, *, timeout_s: float = 120, force: bool = False) -> None:
+    """Press the power button and wait until the server is off; stopped already is fine.
+
+    Raises ``StopTimedOut`` if the guest does not obey, unless ``force`` then cuts the power.
+    """
+    domain = host.domain(server)
+    name = domain.name()
+    deadline = clock.monotonic() + timeout_s
+    press_at = clock.monotonic()
+    while _is_on(host, domain, name):
+        now = clock.monotonic()
+        if now >= deadline:
+            if not force:
+                raise StopTimedOut(server=name, timeout_s=timeout_s)
+            destroy(host, server)
+            return
+        if now >= press_at:
+            _press_power_button(host, domain, name)
+            press_at = now + _PRESS_AGAIN_S
+        clock.sleep(_POLL_S)
+
+
+def destroy(host: Host, server: str) -> None:
+    """Cut a server's power; stopped already is fine."""
+    domain = host.domain(server)
+    name = domain.name()
+    if not _is_on(host, domain, name):
+        return
+    try:
+        # Gracefully: QEMU gets to write out what it has in memory, bitmaps among it.
+        domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
+    except libvirt.libvirtError:
+        if _is_on(host, domain, name):
+            with translated(host, "force off", name):
+                domain.destroy()
+    deadline = clock.monotonic() + _FORCED_LIMIT_S
+    while _is_on(host, domain, name) and clock.monotonic() < deadline:
+        clock.sleep(_POLL_S)
+
+
+def undefine(host: Host, server: str) -> None:
+    """Remove a stopped server's definition with everything that libvirt keeps beside it.
+
+    That is NVRAM, TPM state, a managed-save image and the records of snapshots and
+    checkpoints. The disks stay. Raises ``ServerRunning``.
+    """
+    domain = host.domain(server)
+    state = state_of(domain)
+    if domain.isActive():
+        raise ServerRunning(server=domain.name(), state=state)
+    flags = (
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        | libvirt.VIR_DOMAIN_UNDEFINE_TPM
+    )
+    with translated(host, "remove", domain.name()):
+        domain.undefineFlags(flags)
+
+
+def _is_on(host: Host, domain: Any, name: str) -> bool:
+    try:
+        return bool(domain.isActive())
+    except libvirt.libvirtError as error:
+        if is_gone(error):
+            return False
+        with translated(host, "look after", name):
+            raise
+
+
+def _press_power_button(host: Host, domain: Any, name: str) -> None:
+    try:
+        domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+    except libvirt.libvirtError:
+        if _is_on(host, domain, name):
+            with translated(host, "shut down", name):
+                raise
+
+
+def _require_free(host: Host, name: str, uuid: str) -> None:
+    with suppress(libvirt.libvirtError):
+        host.connection.lookupByName(name)
+        raise NameTaken(name=name)
+    with suppress(libvirt.libvirtError):
+        existing = host.connection.lookupByUUIDString(uuid)
+        raise UuidTaken(uuid=uuid, existing=existing.name())
+
+
+def _nvram_path(name: str, uuid: str) -> Path:
+    """A file of its own: one that is there belongs to somebody. AppArmor wants this ending."""
+    path = NVRAM_ROOT / f"{name}_VARS.fd"
+    return NVRAM_ROOT / f"{name}-{uuid[:8]}_VARS.fd" if path.exists() else path
+
+
+def _write_nvram(host: Host, path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_private(path, content, host.qemu_user())
+
+
+def _write_tpm(uuid: str, files: Mapping[str, bytes]) -> None:
+    root = server_state.TPM_ROOT / uuid
+    owner = _swtpm_user()
+    root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    for name, content in files.items():
+        path = root / name
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise OSError(f"the TPM state names a file outside its directory: {name}")
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700)
+            if owner is not None:
+                os.chown(path.parent, *owner)
+        _write_private(path, content, owner)
+
+
+def _write_private(path: Path, content: bytes, owner: tuple[int, int] | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _swtpm_user() -> tuple[int, int] | None:
+    """The user that libvirt starts swtpm as; distributions call it one or the other."""
+    for name in ("tss", "swtpm"):
+        with suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return found.pw_uid, found.pw_gid
+    return None
+
+
+def _ensure_isolated_network(host: Host) -> None:
+    """A network of its own bridge, with no address on the host and no way out."""
+    try:
+        network = host.connection.networkLookupByName(ISOLATED_NETWORK)
+    except libvirt.libvirtError:
+        network = host.connection.networkDefineXML(
+            f"<network><name>{ISOLATED_NETWORK}</name>"
+            "<bridge name='dozo-isolated' stp='on' delay='0'/></network>"
+        )
+    if not network.isActive():
+        network.create()
