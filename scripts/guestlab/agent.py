@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import libvirt
 import libvirt_qemu
@@ -118,7 +118,7 @@ class ControlChannel:
 
 def channel_of(domain: libvirt.virDomain) -> Channel:
     """The control channel if the running domain has one, else the agent's."""
-    tree = ElementTree.fromstring(domain.XMLDesc(0))
+    tree = ET.fromstring(domain.XMLDesc(0))
     for element in tree.iterfind("./devices/channel"):
         target, source = element.find("target"), element.find("source")
         if target is not None and target.get("name") == CONTROL_CHANNEL and source is not None:
@@ -126,7 +126,9 @@ def channel_of(domain: libvirt.virDomain) -> Channel:
     return LibvirtChannel(domain)
 
 
-def wait_for_agent(domain: libvirt.virDomain, timeout_s: float, channel: Channel | None = None) -> float:
+def wait_for_agent(
+    domain: libvirt.virDomain, timeout_s: float, channel: Channel | None = None
+) -> float:
     """Seconds until an agent answered; GuestSilent after the time given or when it stopped."""
     started = time.monotonic()
     while True:
@@ -195,17 +197,3 @@ def sql(domain: libvirt.virDomain, query: str, *, timeout_s: float = 120) -> str
         domain, [*argv, "-v", "ON_ERROR_STOP=1", "-c", query], timeout_s=timeout_s, check=True
     )
     return result.out.strip()
-
-
-__all__ = [
-    "AGENT_CHANNEL",
-    "CONTROL_CHANNEL",
-    "GuestCommandFailed",
-    "GuestResult",
-    "GuestSilent",
-    "channel_of",
-    "guest_exec",
-    "guest_shell",
-    "sql",
-    "wait_for_agent",
-]

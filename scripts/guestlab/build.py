@@ -25,8 +25,8 @@ ALIGN_BYTES = 1 << 20
 MBR_CODE = (Path("/usr/lib/syslinux/mbr/mbr.bin"), Path("/usr/lib/SYSLINUX/mbr.bin"))
 KEEP_BUILDS = 2
 
-type_fat16_lba = 0x0E
-type_linux = 0x83
+TYPE_FAT16_LBA = 0x0E
+TYPE_LINUX = 0x83
 
 Say = Callable[[str], None]
 
@@ -105,9 +105,7 @@ def _install(recipe: Recipe, root: Path, boot: Path) -> None:
             f"--include={','.join(recipe.packages)}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in DPKG_EXCLUDES),
             *(f"--aptopt={line}" for line in host_apt_options()),
-            "--setup-hook=mkdir -p \"$1/etc/postgresql-common\"",
-            "--setup-hook=echo 'create_main_cluster = false'"
-            ' >"$1/etc/postgresql-common/createcluster.conf"',
+            f'--setup-hook=sh {HERE}/prepare.sh "$1"',
             f'--customize-hook={customize} "$1" "{HERE}/guest" "{boot}"',
             "--skip=cleanup/reproducible",
             recipe.release.codename,
@@ -131,9 +129,7 @@ def host_apt_sources(release: HostRelease) -> list[str]:
                 found.append(component)
     if not components:
         raise BuildFailed("apt knows no source of this distribution; run: apt-get update")
-    return [
-        f"deb {site} {suite} {' '.join(names)}" for (site, suite), names in components.items()
-    ]
+    return [f"deb {site} {suite} {' '.join(names)}" for (site, suite), names in components.items()]
 
 
 def host_apt_options() -> Iterator[str]:
@@ -178,8 +174,8 @@ def _master_boot_record(fat_start: int, ext4_start: int, disk_bytes: int) -> byt
         numbers = struct.pack("<II", start // SECTOR_BYTES, (end - start) // SECTOR_BYTES)
         return flag + far + bytes([kind]) + far + numbers
 
-    table = entry(True, type_fat16_lba, fat_start, ext4_start)
-    table += entry(False, type_linux, ext4_start, disk_bytes)
+    table = entry(True, TYPE_FAT16_LBA, fat_start, ext4_start)
+    table += entry(False, TYPE_LINUX, ext4_start, disk_bytes)
     return code.read_bytes()[:440].ljust(446, b"\0") + table.ljust(64, b"\0") + b"\x55\xaa"
 
 

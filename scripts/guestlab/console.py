@@ -5,7 +5,7 @@ import select
 import threading
 import tty
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import libvirt
 
@@ -19,7 +19,7 @@ class ConsoleLog:
 
     def __init__(self, domain: libvirt.virDomain, path: Path) -> None:
         self.path = path
-        tree = ElementTree.fromstring(domain.XMLDesc(0))
+        tree = ET.fromstring(domain.XMLDesc(0))
         source = tree.find("./devices/serial/source")
         device = source.get("path") if source is not None else None
         if device is None:

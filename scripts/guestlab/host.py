@@ -1,6 +1,7 @@
 """The host's libvirt: started when nothing has started it, and swept of what was left behind."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import time
@@ -11,6 +12,9 @@ import libvirt
 
 URI = "qemu:///system"
 IMAGES = Path("/var/lib/libvirt/images")
+QEMU_USER = "libvirt-qemu"
+KVM_DEVICE = Path("/dev/kvm")
+KVM_STAND_IN = Path("/run/dozo-no-kvm")
 DAEMONS = ("virtlogd", "libvirtd")
 
 
@@ -50,10 +54,43 @@ def _start() -> None:
         commands = [["systemctl", "start", "libvirtd"]]
     else:
         commands = [[daemon, "--daemon"] for daemon in DAEMONS if not _runs(daemon)]
+        if KVM_DEVICE.exists() and not qemu_user_may_use_kvm():
+            commands = [_without_kvm(command) for command in commands]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise HostNotReady(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def qemu_user_may_use_kvm() -> bool:
+    """Whether libvirt's QEMU user has access to /dev/kvm.
+
+    Where nothing has set the device's group (no udev), it belongs to root alone. libvirt then asks
+    QEMU with more rights than its guests have, finds KVM, finds that guests may not use it, takes
+    its own answer for outdated, and asks again at every single call, seconds each time.
+    """
+    try:
+        user = pwd.getpwnam(QEMU_USER)
+        device = KVM_DEVICE.stat()
+    except (KeyError, OSError):
+        return False
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return bool(
+        device.st_mode & 0o006 == 0o006
+        or (device.st_gid in groups and device.st_mode & 0o060 == 0o060)
+    )
+
+
+def _without_kvm(command: list[str]) -> list[str]:
+    """The same command in a mount namespace of its own, where /dev/kvm is a file of no use.
+
+    So libvirt gets one consistent answer (no KVM), and the host's device stays as it is.
+    """
+    script = (
+        f"install -m 000 /dev/null {KVM_STAND_IN} && mount --bind {KVM_STAND_IN} {KVM_DEVICE}"
+        ' && exec "$@"'
+    )
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *command]
 
 
 def _runs(daemon: str) -> bool:

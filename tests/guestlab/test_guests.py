@@ -2,8 +2,7 @@
 
 import pytest
 from guestlab.domain import DiskKind
-
-from ..support.guests import Guest, GuestFactory
+from tests.support.guests import Guest, GuestFactory
 
 pytestmark = pytest.mark.guest
 

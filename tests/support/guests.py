@@ -10,7 +10,6 @@ guests fails the tests, and says what to install.
 import itertools
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from pathlib import Path
 
 import libvirt
 import pytest
-from guestlab import host
 from guestlab.agent import (
     Channel,
     GuestResult,
@@ -34,6 +32,9 @@ from guestlab.build import BuildFailed, GuestImages, guest_images
 from guestlab.console import ConsoleLog
 from guestlab.domain import DiskKind, GuestDisk, GuestSpec, make_disk
 from guestlab.kvm import kvm_works
+
+from dozo.model import clock
+from guestlab import host
 
 PREFIX = "dozo-test-"
 BOOT_SECONDS = 180.0
@@ -93,7 +94,9 @@ class Guest:
             tail = self.console.tail() if self.console else ""
             pytest.fail(f"guest {self.name} did not come up: {error}\n{tail}")
 
-    def run(self, argv: Sequence[str], *, timeout_s: float = 120, check: bool = True) -> GuestResult:
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float = 120, check: bool = True
+    ) -> GuestResult:
         """Run a program inside; GuestCommandFailed on another code than 0 if check is set."""
         return guest_exec(self.domain, argv, timeout_s=timeout_s, check=check)
 
@@ -108,10 +111,10 @@ class Guest:
 
     def wait_postgresql(self, timeout_s: float = 90) -> None:
         """Wait until the database takes connections."""
-        deadline = time.monotonic() + timeout_s
+        deadline = clock.monotonic() + timeout_s
         while self.run(["/usr/bin/pg_isready", "-q"], check=False).code != 0:
-            assert time.monotonic() < deadline, "PostgreSQL did not start"
-            time.sleep(0.3)
+            assert clock.monotonic() < deadline, "PostgreSQL did not start"
+            clock.sleep(0.3)
 
     def start_load(self, *, seconds: int = 600, per_second: int = 20) -> None:
         """Let pgbench write to the data volume until `stop_load` or for so many seconds."""
@@ -132,10 +135,10 @@ class Guest:
 
     def wait_stopped(self, timeout_s: float = 60) -> None:
         """Wait until the domain does not run any more."""
-        deadline = time.monotonic() + timeout_s
+        deadline = clock.monotonic() + timeout_s
         while self.domain.isActive():
-            assert time.monotonic() < deadline, f"{self.name} did not stop"
-            time.sleep(0.1)
+            assert clock.monotonic() < deadline, f"{self.name} did not stop"
+            clock.sleep(0.1)
         self.forget_console()
 
 
@@ -177,11 +180,11 @@ class GuestFactory:
         """A guest of the given shape: vda root, vdb data if wanted, then the extra disks."""
         number = next(self._made)
         folder = self.folder(f"guest{number}")
-        path, format = make_disk(self.images.root, folder, "root", root)
-        disks = [GuestDisk(device="vda", path=path, format=format, serial="root")]
+        path, kind = make_disk(self.images.root, folder, "root", root)
+        disks = [GuestDisk(device="vda", path=path, format=kind, serial="root")]
         if data is not None:
-            path, format = make_disk(self.images.data, folder, "data", data)
-            disks.append(GuestDisk(device="vdb", path=path, format=format, serial="data"))
+            path, kind = make_disk(self.images.data, folder, "data", data)
+            disks.append(GuestDisk(device="vdb", path=path, format=kind, serial="data"))
         disks += extra_disks
         spec = GuestSpec(
             name=folder.name,
