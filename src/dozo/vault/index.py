@@ -132,7 +132,8 @@ def load_segment(blobs: Blobs, key: str) -> Segment:
 class Index:
     """All index objects of a vault, and which of their packs are there.
 
-    ``find`` may be called from several threads while one thread refreshes.
+    ``find`` may be called from several threads while one thread refreshes. ``seen_packs``
+    gathers, over all refreshes, every pack that an answer may have come from.
     """
 
     def __init__(self, blobs: Blobs) -> None:
@@ -140,6 +141,7 @@ class Index:
         self._segments: dict[str, Segment] = {}
         self._lock = threading.Lock()
         self.pack_sizes: dict[bytes, int] = {}
+        self.seen_packs: set[bytes] = set()
         self.damaged_objects: list[ObjectDamaged] = []
         self._excluded: frozenset[bytes] = frozenset()
         self._bad_frames: frozenset[tuple[bytes, int]] = frozenset()
@@ -163,6 +165,7 @@ class Index:
             # Packs after index objects: a pack named by an object that was read exists
             # unless it was removed, and then the list is right.
             self.pack_sizes = dict(list_packs(self._blobs))
+            self.seen_packs |= self.pack_sizes.keys()
             self._segments = segments
             self._mark_alive()
 

@@ -12,9 +12,9 @@ from dozo.model import clock
 from dozo.vault import deletion as deletions
 from dozo.vault import pending as pendings
 from dozo.vault.deletion import Deletion
-from dozo.vault.errors import VaultDamaged
+from dozo.vault.errors import ChunkDamaged, ChunkMissing, VaultDamaged
 from dozo.vault.frames import FrameKind
-from dozo.vault.index import Index, select_packs, store_segment
+from dozo.vault.index import Location, select_packs, store_segment
 from dozo.vault.layout import check_key, pack_key, snapshot_key
 from dozo.vault.packs import read_writer
 from dozo.vault.removal import (
@@ -105,6 +105,15 @@ def prune(
 
 def make_plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> PrunePlan:
     """Mark what is needed and weigh every pack. Raises :class:`VaultDamaged`."""
+    try:
+        return _plan(store, grace_seconds=grace_seconds, retire=retire)
+    except VaultDamaged:
+        # What another removal took away between two of our looks is no damage, and the
+        # next look does not miss it.
+        return _plan(store, grace_seconds=grace_seconds, retire=retire)
+
+
+def _plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> PrunePlan:
     index = store.index
     # Packs are listed before writers: a writer that began later has no pack in the list.
     index.refresh()
@@ -121,6 +130,7 @@ def make_plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> 
         marks = Marks(store)
         marks.mark(roots.kept(each.snapshot for each in purge))
         marks.require_complete()
+        marks.mark(roots.at_work())
         uses = list(_weigh(store, marks, candidates, {each.writer for each in roots.pendings}))
     finally:
         index.exclude(())
@@ -155,7 +165,7 @@ def apply(store: Store, plan: PrunePlan, crash: Callable[[str], None] = no_crash
     doomed = {use.pack_id for use in (*plan.remove, *plan.rewrite)}
     left_over = list_removals(blobs)
     if doomed or left_over:
-        moved = _rewrite(store, plan, crash) if plan.rewrite else frozenset()
+        moved = _rewrite(store, plan, crash) if plan.rewrite else _Moved()
         crash("rewritten")
         removal = announce_removal(blobs, doomed)
         crash("announced")
@@ -211,7 +221,7 @@ def _weigh(
 ) -> Iterable[PackUse]:
     live: dict[bytes, int] = {}
     total: dict[bytes, int] = {}
-    for segment in store.index.segments:
+    for segment in marks.segments:
         for number in range(segment.count):
             place = segment.location(number)
             if segment.alive[segment.pack_number(number)]:
@@ -231,62 +241,99 @@ def _weigh(
             )
 
 
-def _rewrite(store: Store, plan: PrunePlan, crash: Callable[[str], None]) -> frozenset[bytes]:
-    """Store again what is needed of the packs to be rewritten; the new packs."""
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """New packs, and whether they hold all that was marked.
+
+    They do not where another removal meanwhile took away what it had found needless.
+    """
+
+    packs: frozenset[bytes] = frozenset()
+    whole: bool = True
+
+
+def _rewrite(store: Store, plan: PrunePlan, crash: Callable[[str], None]) -> _Moved:
+    """Store again what is needed of the packs to be rewritten."""
+    whole = True
     wanted = {use.pack_id for use in plan.rewrite}
     with Writer(store, "rewrite", pendings.REWRITE, crash=crash) as writer:
         # Packs named by another removal, alive or left by a crash, are read as well.
         _exclude_damage(store, list_damage(store.blobs))
-        for segment in list(store.index.segments):
+        # The index may have been written anew since; what is marked stands in the old one.
+        for segment in plan.marks.segments:
             for number in range(segment.count):
                 object_id = segment.object_id(number)
                 place = segment.location(number)
                 if place.pack_id in wanted and plan.marks.is_marked(segment, number):
-                    frame, found = store.frame(object_id)
+                    try:
+                        frame, found = store.frame(object_id)
+                    except (ChunkMissing, ChunkDamaged):
+                        if not _is_going(store, place.pack_id):
+                            raise
+                        whole = False
+                        continue
                     writer.add(object_id, FrameKind(found.kind), frame, found.stored_hash)
         writer.flush()
-        return writer.packs
+        return _Moved(writer.packs, whole)
+
+
+def _is_going(store: Store, pack_id: bytes) -> bool:
+    """Whether another removal takes a pack away, or has done so."""
+    named = unreliable(store.blobs).packs
+    store.index.refresh()
+    return pack_id in named or pack_id not in store.index.pack_sizes
 
 
 def _needed_after_all(
-    store: Store, plan: PrunePlan, doomed: set[bytes], moved: frozenset[bytes]
+    store: Store, plan: PrunePlan, doomed: set[bytes], moved: _Moved
 ) -> set[bytes]:
     """Doomed packs that hold the only copy of something that is needed now.
 
     Called after the removal was announced: whoever began to rely on a doomed pack before
     that is seen here, and whoever begins later sees the announcement.
     """
+    try:
+        return _spared(store, plan, doomed, moved)
+    except VaultDamaged:
+        # As in make_plan: what another removal took away since our look is no damage.
+        return _spared(store, plan, doomed, moved)
+
+
+def _spared(store: Store, plan: PrunePlan, doomed: set[bytes], moved: _Moved) -> set[bytes]:
     roots = look(store.blobs, plan.roots)
     # Records before packs: another removal that ends in between shows in the list.
     others = unreliable(store.blobs)
     store.index.refresh()
     _require_sound(store, roots)
-    vanished = (plan.packs | moved) - store.index.pack_sizes.keys()
+    vanished = (plan.packs | moved.packs) - store.index.pack_sizes.keys()
     # Another removal at work may rely on what this one moved; then everything is weighed anew.
-    alone = not vanished and others.packs <= doomed
+    alone = moved.whole and not vanished and others.packs <= doomed
     earlier = plan.roots.kept(each.snapshot for each in plan.purge) if alone else set()
-    store.index.exclude(others.packs - doomed, others.frames)
+    # Packs that another removal has named may yet be spared by it: they are read, to find
+    # what is needed below, but nothing counts as safe there.
+    marks = Marks(store, every=True)
+    marks.mark(root for root in roots.kept() if root not in earlier)
+    marks.require_complete()
+    marks.mark(roots.at_work())
+
+    going = doomed | others.packs
+
+    def is_safe(place: Location) -> bool:
+        frame = (place.pack_id, place.offset_bytes)
+        return place.pack_id not in going and frame not in others.frames
+
     spared: set[bytes] = set()
-    try:
-        marks = Marks(store)
-        marks.mark(root for root in roots.kept() if root not in earlier)
-        marks.require_complete()
-        for segment in store.index.segments:
-            for number in range(segment.count):
-                place = segment.location(number)
-                if (
-                    place.pack_id in doomed
-                    and marks.is_marked(segment, number)
-                    and _only_place(store.index, segment.object_id(number), doomed)
-                ):
-                    spared.add(place.pack_id)
-    finally:
-        store.index.exclude(())
+    for segment in marks.segments:
+        for number in range(segment.count):
+            place = segment.location(number)
+            if (
+                place.pack_id in doomed
+                and place.pack_id not in spared
+                and marks.is_marked(segment, number)
+                and not any(map(is_safe, store.index.find_all(segment.object_id(number))))
+            ):
+                spared.add(place.pack_id)
     return spared
-
-
-def _only_place(index: Index, object_id: bytes, doomed: set[bytes]) -> bool:
-    return all(place.pack_id in doomed for place in index.find_all(object_id))
 
 
 def _drop_from_index(store: Store, doomed: set[bytes]) -> None:

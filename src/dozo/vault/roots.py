@@ -27,14 +27,22 @@ class Roots:
     damaged: tuple[ObjectDamaged, ...]
 
     def kept(self, purge: Iterable[str] = ()) -> set[Root]:
-        """Every tree that must stay readable when the snapshots in ``purge`` go."""
+        """Every published tree that must stay readable when the snapshots in ``purge`` go."""
         purged = {name for name, each in self.deletions.items() if each.purged}
         gone = (set(purge) | purged) - self.held
-        roots = {root for pending in self.pendings for root in pending.roots}
+        roots = set()
         for (snapshot, _attempt), publication in self.publications.items():
             if publication.manifest is not None and snapshot not in gone:
                 roots.add(root_of(publication.manifest))
         return roots
+
+    def at_work(self) -> set[Root]:
+        """The trees that writers at work rely on.
+
+        They need not be whole: a writer finds out by itself what went before its note was
+        seen, and stores it again before it publishes.
+        """
+        return {root for pending in self.pendings for root in pending.roots}
 
     def manifests(self) -> dict[str, Manifest]:
         """Every published snapshot, deleted ones included."""
@@ -74,12 +82,17 @@ def root_of(manifest: Manifest) -> Root:
 
 
 class Marks:
-    """Which index records are needed: one byte a record, beside the mapped index objects."""
+    """Which index records are needed: one byte a record, beside the mapped index objects.
 
-    def __init__(self, store: Store) -> None:
+    Of several records of one frame the first is marked, or ``every`` one. Only the index
+    objects of the moment when the marking began have marks.
+    """
+
+    def __init__(self, store: Store, *, every: bool = False) -> None:
         self._store = store
-        self._segments: list[Segment] = store.index.segments
-        self._marks = {segment.key: bytearray(segment.count) for segment in self._segments}
+        self._every = every
+        self.segments: list[Segment] = store.index.segments
+        self._marks = {segment.key: bytearray(segment.count) for segment in self.segments}
         self.missing: set[bytes] = set()
 
     def mark(self, roots: Iterable[Root]) -> None:
@@ -95,15 +108,18 @@ class Marks:
 
     def enter(self, object_id: bytes) -> bool:
         """Mark one id; whether it was new."""
-        for segment in self._segments:
+        new: bool | None = None
+        for segment in self.segments:
+            marks = self._marks[segment.key]
             for number in segment.find(object_id):
                 if self._store.index.is_usable(segment, number):
-                    marks = self._marks[segment.key]
-                    new = not marks[number]
+                    new = bool(new) or not marks[number]
                     marks[number] = 1
-                    return new
-        self.missing.add(object_id)
-        return False
+                    if not self._every:
+                        return new
+        if new is None:
+            self.missing.add(object_id)
+        return bool(new)
 
     def is_marked(self, segment: Segment, number: int) -> bool:
         """Whether a record is needed."""

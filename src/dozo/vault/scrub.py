@@ -31,6 +31,7 @@ from dozo.vault.store import Store
 from dozo.vault.tree import walk_segments
 
 READERS = 2
+MAX_LOOKS = 3
 
 KINDS = {
     layout.HEADER: ObjectKind.HEADER,
@@ -163,15 +164,18 @@ def _finding(found: PackCheck) -> Finding:
 def _touch(store: Store, report: ScrubReport) -> None:
     """Say which snapshots the findings touch, and what is needed but in no pack."""
     damage = _readable_damage(store.blobs)
-    roots = look_at_what_is_readable(store.blobs)
-    store.index.refresh()
     whole = {each.pack_id for each in damage if each.whole}
-    store.index.exclude(
-        whole, {(each.pack_id, offset) for each in damage for offset in each.offsets}
-    )
+    frames = {(each.pack_id, offset) for each in damage for offset in each.offsets}
     try:
-        marks = Marks(store)
-        marks.mark(roots.kept())
+        for _look in range(MAX_LOOKS):
+            roots = look_at_what_is_readable(store.blobs)
+            store.index.refresh()
+            store.index.exclude(whole, frames)
+            marks = Marks(store)
+            marks.mark(roots.kept())
+            if not marks.missing:
+                break
+            # A prune may have removed a snapshot since the look; the next look shows it.
         report.unreadable = marks.missing
         for finding in report.findings:
             for snapshot in _named_by(finding.key, roots):

@@ -2,11 +2,12 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from dozo.blobs import Blobs
+from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress, Silent
@@ -617,9 +618,11 @@ class Vault:
         if len(fitting) > 1:
             raise SnapshotAmbiguous(url=self.blobs.url, snapshot=given, count=len(fitting))
         for name, attempt in manifests.list_attempts(self.blobs, fitting[0]):
-            found = manifests.load_publication(self.blobs, name, attempt).manifest
-            if found is not None:
-                return found
+            # A prune may remove it between the listing and now.
+            with suppress(BlobMissing):
+                found = manifests.load_publication(self.blobs, name, attempt).manifest
+                if found is not None:
+                    return found
         raise SnapshotUnknown(url=self.blobs.url, snapshot=given)
 
     def _visible(self, given: str) -> Manifest:

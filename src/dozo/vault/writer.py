@@ -56,7 +56,7 @@ class Writer:
         crash("pending")
         # Only what is read after the note was put may be relied on.
         store.index.refresh()
-        self._relied_packs = set(store.index.pack_sizes)
+        store.index.seen_packs = set(store.index.pack_sizes)
         self.avoided = unreliable(self._blobs)
         store.index.exclude(self.avoided.packs, self.avoided.frames)
         self._builder = PackBuilder(self.pending.writer)
@@ -146,13 +146,14 @@ class Writer:
         found = unreliable(self._blobs)
         self._store.index.refresh()
         present = set(self._store.index.pack_sizes)
-        gone = (self._relied_packs | self._own) - present
+        # Any refresh on the way may have brought packs that were relied on from then on.
+        gone = (self._store.index.seen_packs | self._own) - present
         # A record of a pack that is gone, or that was avoided from the start, tells nothing new.
         fresh = Unreliable(
             (found.packs & present) - self.avoided.packs | gone,
             found.frames - self.avoided.frames,
         )
-        self._relied_packs = present
+        self._store.index.seen_packs = set(present)
         self.avoided = Unreliable(
             self.avoided.packs | found.packs, self.avoided.frames | found.frames
         )
@@ -174,7 +175,9 @@ class Writer:
 
     def _submit(self, builder: PackBuilder) -> None:
         self._slots.acquire()
-        self._stored.append(self._flusher.submit(self._store_pack, builder))
+        # Under the lock: another thread that collects replaces the list meanwhile.
+        with self._lock:
+            self._stored.append(self._flusher.submit(self._store_pack, builder))
         self._raise_failures()
         if len(self._stored) >= PACKS_PER_INDEX:
             with self._lock:
