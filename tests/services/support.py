@@ -1,13 +1,15 @@
 """Sites for tests: a home, a vault and a pool each, and volumes made of bytes."""
 
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from dozo.model.extents import Extent
+from dozo.model.progress import Progress
 from dozo.model.states import CaptureMode, Consistency
 from dozo.services import site as sites
 from dozo.services import snapshots
@@ -150,3 +152,27 @@ def store(
 
 def later(days: float) -> datetime:
     return NOON + timedelta(days=days)
+
+
+class Hooked:
+    """A work that does something at the first byte of the first volume."""
+
+    def __init__(self, hook: Callable[[], None]) -> None:
+        self.hook = hook
+        self.lock = threading.Lock()
+        self.done = False
+
+    def step(self, text: str) -> None:
+        pass
+
+    def bytes_of(self, label: str) -> Progress:
+        return self
+
+    def total(self, work_bytes: int) -> None:
+        with self.lock:
+            if not self.done:
+                self.done = True
+                self.hook()
+
+    def advance(self, done_bytes: int) -> None:
+        pass

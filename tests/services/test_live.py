@@ -11,7 +11,6 @@ import pytest
 from dozo import hypervisor
 from dozo.hypervisor.errors import NotKnownUnmounted, ServerStopped
 from dozo.model.change_token import Reason
-from dozo.model.progress import Progress
 from dozo.model.states import CaptureMode, Consistency, Tracking
 from dozo.services import inventory, leftovers, notes, protect, snapshots, tracking, views
 from dozo.services.errors import (
@@ -27,6 +26,7 @@ from dozo.vault.errors import VaultError
 from dozo.volumes import ExportUnavailable, ReadFailed
 
 from .domains import MIB, Machine, define, raw_bytes, run
+from .support import Hooked
 
 pytestmark = pytest.mark.libvirt
 
@@ -59,30 +59,6 @@ def nothing_is_left(site: Site, machine: Machine) -> None:
     assert notes.read_all(site.settings.notes) == []
     captures = leftovers.captures_dir(site)
     assert not captures.exists() or not list(captures.iterdir())
-
-
-class Hooked:
-    """A work that does something at the first byte of the first volume."""
-
-    def __init__(self, hook: Callable[[], None]) -> None:
-        self.hook = hook
-        self.lock = threading.Lock()
-        self.done = False
-
-    def step(self, text: str) -> None:
-        pass
-
-    def bytes_of(self, label: str) -> Progress:
-        return self
-
-    def total(self, work_bytes: int) -> None:
-        with self.lock:
-            if not self.done:
-                self.done = True
-                self.hook()
-
-    def advance(self, done_bytes: int) -> None:
-        pass
 
 
 def test_a_recovery_point_holds_the_bytes_of_its_instant(

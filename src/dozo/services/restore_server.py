@@ -166,7 +166,7 @@ def _plan(
     *,
     name: str | None,
     identity: Identity | None,
-    network: str,
+    network: Network,
     start: bool,
 ) -> ServerPlan:
     state, source = _state_of(site, found)

@@ -1,0 +1,232 @@
+"""Offline snapshots: locked images, starts by every route, incremental by the bitmap."""
+
+import subprocess
+import threading
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import libvirt
+import pytest
+
+from dozo import volumes
+from dozo.hypervisor import ServerStarted
+from dozo.model import clock
+from dozo.model.change_token import Reason
+from dozo.model.states import CaptureMode, Consistency
+from dozo.services import notes, power, protect, snapshots, views
+from dozo.services.errors import GaveWay, ServerBusy
+from dozo.services.protect import Protected
+from dozo.services.site import Site
+from dozo.volumes import ImageInUse
+
+from .domains import MIB, Machine, define, raw_bytes, run
+from .support import Hooked, make_site
+
+pytestmark = pytest.mark.libvirt
+
+Workspace = tuple[libvirt.virConnect, Path]
+
+
+@pytest.fixture
+def machine(workspace: Workspace) -> Machine:
+    """Root and data volume, stopped, never started."""
+    return define(*workspace, disks={"vda": "qcow2", "vdb": "raw"})
+
+
+def take(site: Site, machine: Machine, **options: object) -> Protected:
+    return protect.apply(site, protect.plan_server(site, machine.name, **options))  # type: ignore[arg-type]
+
+
+def test_a_stopped_server_is_read_from_its_images(
+    host_site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    made = take(host_site, machine)
+    # libvirt has never seen it shut down, so nothing better can be promised.
+    assert (made.mode, made.consistency) == (CaptureMode.OFFLINE, Consistency.CRASH)
+    for taken in made.snapshots:
+        out = tmp_path / f"{taken.device}.raw"
+        snapshots.to_file(host_site, taken.snapshot, out, format="raw")
+        assert out.read_bytes() == machine.content(taken.device)
+    assert host_site.vault.attachments(made.snapshots[0].snapshot)["definition.xml"]
+
+
+def test_a_forced_stop_is_crash_consistent(host_site: Site, machine: Machine) -> None:
+    machine.start()
+    machine.kill()
+    assert take(host_site, machine).consistency is Consistency.CRASH
+
+
+def test_an_offline_incremental_goes_by_the_bitmap_of_the_last_live_one(
+    host_site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    machine.start()
+    take(host_site, machine)
+    machine.write("vda", 4 * MIB, 65536, 0x55)
+    machine.kill()
+    second = take(host_site, machine)
+    root, data = second.snapshots
+    assert (root.full_reason, data.full_reason) == (None, Reason.FORMAT_CANNOT_TRACK.value)
+    assert root.bytes_read < 2 * MIB
+    # The checkpoint stays where it was: the third goes by it again, live this time.
+    machine.start()
+    machine.write("vda", 6 * MIB, 65536, 0x56)
+    third = take(host_site, machine)
+    assert third.snapshots[0].full_reason is None
+    machine.kill()
+    out = tmp_path / "root.raw"
+    snapshots.to_file(host_site, third.snapshots[0].snapshot, out, format="raw")
+    assert out.read_bytes() == raw_bytes(machine.disks["vda"].path, "qcow2")
+
+
+def test_a_bitmap_that_was_not_saved_is_not_trusted(host_site: Site, machine: Machine) -> None:
+    machine.start()
+    take(host_site, machine)
+    machine.write("vda", 4 * MIB, 65536, 0x55)
+    pid = int(Path(f"/run/libvirt/qemu/{machine.name}.pid").read_text())
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    while machine.running:
+        clock.sleep(0.05)
+    second = take(host_site, machine)
+    assert second.snapshots[0].full_reason == Reason.BITMAP_INCONSISTENT.value
+
+
+def test_starting_through_dozo_meanwhile_is_refused_naming_the_snapshot(
+    host_site: Site, machine: Machine
+) -> None:
+    plan = protect.plan_server(host_site, machine.name, name="nightly")
+    seen: list[ServerBusy] = []
+
+    def try_to_start() -> None:
+        try:
+            power.start(host_site, machine.name)
+        except ServerBusy as error:
+            seen.append(error)
+
+    made = protect.apply(host_site, plan, work=Hooked(try_to_start))
+    assert "nightly" in str(seen[0])
+    assert "--fail-snapshot" in seen[0].hint_text()
+    assert len(made.snapshots) == 2
+    assert power.start(host_site, machine.name).state == "running"
+
+
+def test_a_start_that_shall_win_fails_the_snapshot(
+    host_site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    """The other process starts the server; this one gives way."""
+    plan = protect.plan_server(host_site, machine.name)
+    with make_site(tmp_path, "other", libvirt="qemu:///system", pool=tmp_path / "p") as other:
+        other.settings = type(other.settings)(
+            **{**vars(other.settings), "home": host_site.settings.home}
+        )
+        began = threading.Event()
+        done: list[power.ServerState] = []
+
+        def hook() -> None:
+            began.set()
+            note = notes.find(host_site.settings.notes, plan.note_name)
+            while note is not None and not note.path.with_suffix(".stop").exists():
+                clock.sleep(0.02)
+
+        def start() -> None:
+            began.wait(20)
+            done.append(power.start(other, machine.name, fail_snapshot=True))
+
+        other.catalog.servers.count()
+        thread = threading.Thread(target=start)
+        thread.start()
+        with pytest.raises(GaveWay):
+            protect.apply(host_site, plan, work=Hooked(hook))
+        thread.join(60)
+    assert [one.state for one in done] == ["running"]
+    assert host_site.vault.snapshots() == []
+    assert notes.read_all(host_site.settings.notes) == []
+
+
+def test_a_start_through_virsh_meanwhile_does_not_get_through_the_lock(
+    host_site: Site, machine: Machine
+) -> None:
+    plan = protect.plan_server(host_site, machine.name)
+    refused: list[str] = []
+
+    def start() -> None:
+        try:
+            machine.start()
+        except libvirt.libvirtError as error:
+            refused.append(str(error))
+
+    made = protect.apply(host_site, plan, work=Hooked(start))
+    assert "lock" in refused[0]
+    assert len(made.snapshots) == 2
+    machine.start()
+
+
+def test_a_start_that_no_lock_stops_fails_the_snapshot(
+    host_site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system without locks: libvirt's record gives the start away."""
+    monkeypatch.setattr(volumes, "open_image", partial(volumes.open_image, lock=False))
+    plan = protect.plan_server(host_site, machine.name)
+
+    def start_and_stop() -> None:
+        machine.start()
+        machine.kill()
+
+    with pytest.raises(ServerStarted):
+        protect.apply(host_site, plan, work=Hooked(start_and_stop))
+    assert host_site.vault.snapshots() == []
+
+
+def test_an_image_that_somebody_writes_to_is_refused(host_site: Site, machine: Machine) -> None:
+    path = machine.disks["vda"].path
+    process = subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", str(path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    try:
+        deadline = clock.monotonic() + 10
+        while "consistent" and clock.monotonic() < deadline:
+            probe = subprocess.run(
+                ["qemu-img", "info", str(path)], capture_output=True, check=False
+            )
+            if probe.returncode != 0:
+                break
+            clock.sleep(0.05)
+        with pytest.raises(ImageInUse):
+            take(host_site, machine)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_managed_save_makes_it_crash_consistent(host_site: Site, machine: Machine) -> None:
+    machine.start()
+    machine.domain.managedSave()
+    made = take(host_site, machine)
+    assert (made.mode, made.consistency) == (CaptureMode.OFFLINE, Consistency.CRASH)
+
+
+def test_a_raw_image_with_a_backing_file_and_qcow2_over_it(
+    host_site: Site, workspace: Workspace, tmp_path: Path
+) -> None:
+    machine = define(*workspace, disks={"vda": "qcow2"})
+    path = machine.disks["vda"].path
+    base = path.with_suffix(".base.raw")
+    base.write_bytes(bytes([0x42]) * (8 * MIB))
+    path.unlink()
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", path)
+    machine.write("vda", 3 * MIB, MIB, 0x43)
+    made = take(host_site, machine)
+    out = tmp_path / "out.raw"
+    snapshots.to_file(host_site, made.snapshots[0].snapshot, out, format="raw")
+    wanted = bytearray(bytes([0x42]) * (8 * MIB))
+    wanted[3 * MIB : 4 * MIB] = bytes([0x43]) * MIB
+    assert out.read_bytes() == bytes(wanted)
+
+
+def test_the_volume_keeps_its_id_from_snapshot_to_snapshot(
+    host_site: Site, machine: Machine
+) -> None:
+    first, second = take(host_site, machine), take(host_site, machine)
+    assert [one.volume_id for one in first.snapshots] == [one.volume_id for one in second.snapshots]
+    assert UUID(first.snapshots[0].volume_id)
+    assert len(views.list_snapshots(host_site, server=machine.name)) == 4
