@@ -9,7 +9,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks import data, tools
+from benchmarks import chunk_sizes, data, tools
 from dozo.vault.header import DEFAULT_CHUNK_BYTES, DEFAULT_LEVEL
 
 FIRST, AGAIN, HINTED = "first backup", "unchanged, no hint", "1 % changed, with hint"
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", nargs="+", choices=["sparse", "dense"], default=None)
     parser.add_argument("--dense-bytes", type=int, default=3 << 30)
+    parser.add_argument("--chunk-sizes", action="store_true", help="only compare chunk sizes")
     parser.add_argument("--output", type=Path, default=None, help="write the table here as well")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,12 @@ def main() -> None:
     images = [makers[name]() for name in options.images or ["dense", "sparse"]]
     results = Results()
     work = options.folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    if options.chunk_sizes:
+        work.mkdir()
+        for image in images:
+            print(f"{image.name}\n\n{chunk_sizes.sweep(image, work)}\n")
+        return
     for image in images:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
