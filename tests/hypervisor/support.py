@@ -256,3 +256,21 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def writing_boot_sector(first_sector: int, end_sector: int) -> bytes:
+    """A guest of 45 bytes: writes 32 KiB at a time over a range of its disk, for ever.
+
+    It uses the firmware's own disk service, so its writes are a guest's writes: QEMU's error
+    policy applies to them.
+    """
+    code = bytes.fromhex(
+        "fa 31c0 8ed8 fb"  # ds = 0
+        "be407c b443 30c0 b280 cd13"  # again: int 13h, extended write, packet at 7c40
+        "668306487c40"  # sector += 64
+        "66813e487c" + end_sector.to_bytes(4, "little").hex() + "72e4"  # below the end: again
+        "66c706487c" + first_sector.to_bytes(4, "little").hex() + "ebd9"  # from the start
+    )
+    # 64 sectors, out of the firmware's own code at f000:0000
+    packet = bytes.fromhex("1000 4000 0000 00f0") + first_sector.to_bytes(8, "little")
+    return (code.ljust(0x40, b"\0") + packet).ljust(510, b"\0") + b"\x55\xaa"

@@ -54,10 +54,10 @@ def define_server(
     ``NameTaken``, ``UuidTaken``, ``DefinitionUnusable``; then nothing is left behind.
     """
     try:
-        uuid = uuid_of(definition) if identity is Identity.KEEP else ""
+        old_uuid = uuid_of(definition)
     except ET.ParseError as error:
         raise DefinitionUnusable(server=name, reason=str(error)) from error
-    uuid = uuid or str(uuid4())
+    uuid = (old_uuid if identity is Identity.KEEP else "") or str(uuid4())
     _require_free(host, name, uuid)
     firmware = None if nvram is None else _nvram_path(name, uuid)
     new = NewDefinition(
