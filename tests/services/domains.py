@@ -22,7 +22,7 @@ _DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'{e
 _DOMAIN = """<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>
 <memory unit='MiB'>48</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os>
-<on_poweroff>destroy</on_poweroff><on_crash>destroy</on_crash>
+<features><acpi/></features><on_poweroff>destroy</on_poweroff><on_crash>destroy</on_crash>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{disks}
 <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>"""
 

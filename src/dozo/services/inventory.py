@@ -73,11 +73,12 @@ class _Matcher:
                 setattr(row, field, value)
             row.save()
         self.seen_servers.add(uuid)
+        restoring = {mark.device: mark.snapshot for mark in info.metadata.restoring}
         for disk in info.disks:
             if not disk.excluded_reason:
-                self._take_disk(row, disk)
+                self._take_disk(row, disk, restoring=restoring.get(disk.device, ""))
 
-    def _take_disk(self, server: "models.Server", disk: DiskInfo) -> None:
+    def _take_disk(self, server: "models.Server", disk: DiskInfo, *, restoring: str) -> None:
         path = disk.path or ""
         row = self._known(server, disk)
         if row is None:
@@ -100,6 +101,9 @@ class _Matcher:
         row.excluded_reason = disk.refused_reason or ""
         if disk.size_bytes is not None:
             row.bytes_volume = disk.size_bytes
+        if restoring and not row.restoring_snapshot:
+            # A catalog that was lost or rebuilt meanwhile learns of it from the domain.
+            row.restoring_snapshot = restoring
         row.save(using=self.catalog.alias)
         self.seen_volumes.add(row.volume_id)
 

@@ -108,6 +108,8 @@ def plan(
     :class:`SnapshotsConflict`, :class:`OriginalExists`, :class:`NameNeeded`, the hypervisor's
     ``NameTaken``, ``PoolFull`` and what :func:`readable` raises.
     """
+    # What is gone, and which names are free, is the hypervisor's to say.
+    inventory.sync(site)
     if recovery_point is not None:
         ids = _of_recovery_point(site, recovery_point)
     elif snapshots:
@@ -130,6 +132,7 @@ def plan_from_template(
     site: Site, reference: str, *, name: str, network: Network = Network.SAME, start: bool = False
 ) -> ServerPlan:
     """A new server of a template: its root volume alone, an identity of its own."""
+    inventory.sync(site)
     found = readable(site, site.catalog.template(reference).snapshot_id)
     return _plan(site, [found], name=name, identity=Identity.COPY, network=network, start=start)
 
@@ -177,12 +180,16 @@ def _plan(
         state, [one.facts.volume.device for one in found if one.facts]
     )
     devices = hypervisor.disk_devices(definition)
-    used = [one for one in found if one.facts and one.facts.volume.device in devices]
+    used = sorted(
+        (one for one in found if one.facts and one.facts.volume.device in devices),
+        key=_device_of,
+    )
     if not used:
         raise NoDefinition(f"snapshot {source.name}")
     present = {info.uuid: info for info in hypervisor.servers(site.host)}
     original = present.get(facts.server.uuid)
-    chosen = identity or (Identity.COPY if original else Identity.KEEP)
+    # Without a name nobody has asked for a second server of the kind.
+    chosen = identity or (Identity.COPY if original and name else Identity.KEEP)
     if chosen is Identity.KEEP and original is not None:
         raise OriginalExists(original.name, original.uuid)
     if chosen is Identity.COPY and name is None:
@@ -205,6 +212,10 @@ def _plan(
         volumes=volumes,
         gap_seconds=(max(times) - min(times)).total_seconds(),
     )
+
+
+def _device_of(found: Readable) -> str:
+    return found.facts.volume.device if found.facts else ""
 
 
 def _state_of(site: Site, found: list[Readable]) -> tuple[ServerState, Readable]:
