@@ -57,7 +57,8 @@ def copy_snapshot(
     parents = () if base is None else (root_of(base),)
     with Writer(target, manifest.snapshot, pendings.COPY, parents, crash) as writer:
         shared: set[bytes] = set()
-        if base is not None and not writer.avoided and is_kept(target.blobs, base.snapshot):
+        whole = not writer.avoided and not target.index.lacks_something
+        if base is not None and whole and is_kept(target.blobs, base.snapshot):
             shared = shared_segments(base.root, base.depth, source.segment)
         for _round in range(MAX_ROUNDS):
             _bring_missing(source, writer, root, shared, progress)

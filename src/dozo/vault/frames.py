@@ -27,6 +27,7 @@ MAX_PLAIN_BYTES = 64 * 1024 * 1024
 HEADER = struct.Struct("<BBBBQII")
 SEALED_HEADER_BYTES = HEADER.size + SALT_BYTES + NONCE_BYTES
 KEY_CONTEXT = b"dozo vault 1 frame key"
+ATTACHMENT_CONTEXT = b"dozo vault 1 attachment id"
 
 
 class FrameKind(IntEnum):
@@ -71,8 +72,17 @@ _codecs = _Codecs()
 
 
 def chunk_id(plain: Buffer, tenant: TenantKeys) -> bytes:
-    """The id of a chunk or an attachment: BLAKE3 keyed with the tenant's id key (32 bytes)."""
+    """The id of a chunk: BLAKE3 keyed with the tenant's id key (32 bytes)."""
     return blake3(plain, key=tenant.id_key).digest()
+
+
+def attachment_id(plain: Buffer, tenant: TenantKeys) -> bytes:
+    """The id of an attachment (32 bytes); never that of a chunk with the same bytes.
+
+    A frame is sealed for its kind, so a chunk's frame cannot stand for an attachment.
+    """
+    key = blake3(ATTACHMENT_CONTEXT, key=tenant.id_key).digest()
+    return blake3(plain, key=key).digest()
 
 
 def tree_id(plain: Buffer) -> bytes:

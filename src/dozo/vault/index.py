@@ -205,6 +205,15 @@ class Index:
             if pack_id in self.pack_sizes
         }
 
+    @property
+    def lacks_something(self) -> bool:
+        """Whether an index object is damaged, or names a pack that is not there."""
+        return bool(self.damaged_objects) or any(
+            pack_id not in self.pack_sizes
+            for segment in self._segments.values()
+            for pack_id, _writer, _size in segment.packs
+        )
+
     def unindexed_packs(self) -> list[bytes]:
         """Packs that exist and that no index object names."""
         indexed = self.indexed_packs()

@@ -8,6 +8,7 @@ from dozo.vault.errors import ChunkDamaged, ChunkMissing
 from dozo.vault.frames import (
     FrameInvalid,
     FrameKind,
+    attachment_id,
     chunk_id,
     open_clear,
     open_sealed,
@@ -71,7 +72,8 @@ class Store:
             plain = open_sealed(data, kind, object_id, tenant)
         except FrameInvalid as error:
             raise self._damaged(object_id, location) from error
-        if chunk_id(plain, tenant) != object_id:
+        id_of = attachment_id if kind is FrameKind.ATTACHMENT else chunk_id
+        if id_of(plain, tenant) != object_id:
             raise self._damaged(object_id, location)
         return plain
 

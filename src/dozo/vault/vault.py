@@ -26,6 +26,7 @@ from dozo.vault.copying import (
 )
 from dozo.vault.deletion import Deletion, Hold
 from dozo.vault.errors import (
+    ChunkDamaged,
     ChunkMissing,
     ChunkSizesDiffer,
     KeysMissing,
@@ -36,7 +37,7 @@ from dozo.vault.errors import (
     SnapshotUnknown,
     VolumeSizeInvalid,
 )
-from dozo.vault.frames import FrameKind, chunk_id, seal, stored_hash
+from dozo.vault.frames import FrameKind, attachment_id, seal, stored_hash
 from dozo.vault.header import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_LEVEL,
@@ -246,10 +247,11 @@ class Vault:
             if base is not None and recheck:
                 try:
                     work.recheck(recheck, base)
-                except (HintDisproved, ChunkMissing):
+                except (HintDisproved, ChunkMissing, ChunkDamaged):
                     base, full_reason = None, "hint-disproved"
             final = draft
-            check_all = bool(writer.avoided)
+            # With anything lost or damaged about, nothing is taken over unseen.
+            check_all = bool(writer.avoided) or store.index.lacks_something
             for _round in range(MAX_ROUNDS):
                 root = work.run(base, check_all=check_all)
                 if finish_draft is not None:
@@ -545,7 +547,7 @@ class Vault:
     def _attach(self, writer: Writer, draft: SnapshotDraft, tenant: TenantKeys) -> dict[str, bytes]:
         ids = {}
         for name, data in draft.attachments.items():
-            object_id = chunk_id(data, tenant)
+            object_id = attachment_id(data, tenant)
             if writer.claim(object_id):
                 frame = seal(data, FrameKind.ATTACHMENT, object_id, tenant, ATTACHMENT_LEVEL)
                 writer.add(object_id, FrameKind.ATTACHMENT, frame, stored_hash(frame))
