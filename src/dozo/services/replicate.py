@@ -1,5 +1,6 @@
 """Between sites: copying snapshots, keeping step with the peers, rebuilding a lost vault."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
-from dozo.services import inventory, project, snapshots
+from dozo.services import inventory, notes, project, snapshots
 from dozo.services.project import ProjectReport
 from dozo.services.settings import Peer
 from dozo.services.site import Site
@@ -91,12 +92,22 @@ def copy(
     row = site.site_row(peer.site_id)
     started = clock.monotonic()
     work.step(f"copy {len(snapshot_ids)} snapshots to {peer.name}")
-    _move(site, row, snapshot_ids, CopyEvent.START)
-    try:
-        report = site.vault.copy_to(target, offered, progress=work.bytes_of(f"copy to {peer.name}"))
-    except BaseException:
-        _move(site, row, snapshot_ids, CopyEvent.FAIL)
-        raise
+    with notes.hold(
+        site.settings.notes,
+        f"copy-{secrets.token_hex(8)}",
+        what=f"peer {peer.name}",
+        work=f"copying {len(snapshot_ids)} snapshots",
+        kind="copy",
+        peer=peer.name,
+    ):
+        _move(site, row, snapshot_ids, CopyEvent.START)
+        try:
+            report = site.vault.copy_to(
+                target, offered, progress=work.bytes_of(f"copy to {peer.name}")
+            )
+        except BaseException:
+            _move(site, row, snapshot_ids, CopyEvent.FAIL)
+            raise
     refresh_peer(site, peer, target)
     return Copied(
         source=site.settings.name,

@@ -108,8 +108,6 @@ def plan(
     :class:`SnapshotsConflict`, :class:`OriginalExists`, :class:`NameNeeded`, the hypervisor's
     ``NameTaken``, ``PoolFull`` and what :func:`readable` raises.
     """
-    # What is gone, and which names are free, is the hypervisor's to say.
-    inventory.sync(site)
     if recovery_point is not None:
         ids = _of_recovery_point(site, recovery_point)
     elif snapshots:
@@ -132,7 +130,6 @@ def plan_from_template(
     site: Site, reference: str, *, name: str, network: Network = Network.SAME, start: bool = False
 ) -> ServerPlan:
     """A new server of a template: its root volume alone, an identity of its own."""
-    inventory.sync(site)
     found = readable(site, site.catalog.template(reference).snapshot_id)
     return _plan(site, [found], name=name, identity=Identity.COPY, network=network, start=start)
 
@@ -186,6 +183,8 @@ def _plan(
     )
     if not used:
         raise NoDefinition(f"snapshot {source.name}")
+    # What is gone, and which names are free, is the hypervisor's to say.
+    inventory.sync(site)
     present = {info.uuid: info for info in hypervisor.servers(site.host)}
     original = present.get(facts.server.uuid)
     # Without a name nobody has asked for a second server of the kind.

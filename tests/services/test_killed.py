@@ -1,0 +1,212 @@
+"""The process is killed in the middle; the next one finds what is left and puts it right."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from dozo import hypervisor
+from dozo.model import clock
+from dozo.services import leftovers, notes, protect, replicate, restore_server, views
+from dozo.services.pool import Pool
+from dozo.services.site import Site
+
+from .domains import MIB, Machine, define
+from .support import MadeServer, random_bytes, store
+
+Workspace = tuple[libvirt.virConnect, Path]
+
+_HEAD = """
+import os, signal, sys
+from pathlib import Path
+from dozo.services import protect, replicate, restore_server
+from dozo.services.site import Site
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Work:
+    def __init__(self, bytes_left): self.bytes_left = bytes_left
+    def step(self, text): pass
+    def bytes_of(self, label): return self
+    def total(self, work_bytes): pass
+    def advance(self, done_bytes):
+        self.bytes_left -= done_bytes
+        if self.bytes_left < 0: die()
+
+site = Site.open(Path(sys.argv[1]))
+"""
+
+
+def run_until_killed(site: Site, code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _HEAD + textwrap.dedent(code), str(site.settings.home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+@pytest.fixture
+def machine(workspace: Workspace) -> Machine:
+    made = define(*workspace, disks={"vda": "qcow2", "vdb": "qcow2"})
+    made.start()
+    return made
+
+
+def cleaned(site: Site) -> list[str]:
+    """Clean up until nothing is left: the capture's own watchdog may be at it already."""
+    lines = list(leftovers.clean(site).lines)
+    captures = leftovers.captures_dir(site)
+    deadline = clock.monotonic() + 30
+    while captures.is_dir() and any(captures.iterdir()) and clock.monotonic() < deadline:
+        clock.sleep(0.1)
+        lines += leftovers.clean(site).lines
+    return lines
+
+
+def no_job(machine: Machine) -> bool:
+    try:
+        machine.domain.backupGetXMLDesc(0)
+    except libvirt.libvirtError:
+        return True
+    return False
+
+
+@pytest.mark.libvirt
+@pytest.mark.parametrize("before", [False, True], ids=["first", "incremental"])
+def test_killed_during_a_live_snapshot(host_site: Site, machine: Machine, *, before: bool) -> None:
+    if before:
+        protect.apply(host_site, protect.plan_server(host_site, machine.name))
+    run_until_killed(
+        host_site,
+        f"protect.apply(site, protect.plan_server(site, {machine.name!r}, name='k'), work=Work(0))",
+    )
+    assert machine.running
+    lines = cleaned(host_site)
+    assert any("interrupted" in line for line in lines)
+    assert no_job(machine)
+    assert not [one for one in host_site.settings.scratch.rglob("*") if one.is_file()]
+    assert notes.read_all(host_site.settings.notes) == []
+    assert len(hypervisor.checkpoints(host_site.host, machine.uuid)) == (1 if before else 0)
+    assert leftovers.clean(host_site).lines == ()
+    made = protect.apply(host_site, protect.plan_server(host_site, machine.name))
+    if before:
+        # The checkpoint of the last good snapshot is still there to go by.
+        assert [one.full_reason for one in made.snapshots] == [None, None]
+
+
+@pytest.mark.libvirt
+def test_killed_when_one_of_two_volumes_was_stored(host_site: Site, machine: Machine) -> None:
+    run_until_killed(
+        host_site,
+        f"""
+        real = type(site.vault).backup
+        def backup(self, source, draft, **options):
+            if draft.name.endswith("vdb"):
+                import time
+                while not self.snapshots(): time.sleep(0.05)
+                die()
+            return real(self, source, draft, **options)
+        type(site.vault).backup = backup
+        protect.apply(site, protect.plan_server(site, {machine.name!r}, name="k"))
+        """,
+    )
+    assert len(host_site.vault.snapshots()) == 1
+    lines = cleaned(host_site)
+    assert any("1 snapshots of the incomplete recovery point were deleted" in one for one in lines)
+    assert host_site.vault.snapshots() == []
+    assert views.list_recovery_points(host_site) == []
+
+
+@pytest.mark.libvirt
+def test_killed_after_everything_was_stored_keeps_it(host_site: Site, machine: Machine) -> None:
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo.services import snapshots
+        snapshots.record_new = lambda *a, **k: die()
+        protect.apply(site, protect.plan_server(site, {machine.name!r}, name="k"))
+        """,
+    )
+    lines = cleaned(host_site)
+    assert any("complete already" in one for one in lines)
+    (point,) = views.list_recovery_points(host_site)
+    assert (point.name, point.complete) == ("k", True)
+    assert no_job(machine)
+
+
+@pytest.mark.libvirt
+def test_killed_during_a_server_restore(host_site: Site, machine: Machine) -> None:
+    protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    new = f"{machine.name}-new"
+    plan = f"restore_server.plan(site, recovery_point='point', name={new!r})"
+    run_until_killed(host_site, f"restore_server.apply(site, {plan}, work=Work({MIB // 2}))")
+    lines = cleaned(host_site)
+    assert any("interrupted" in one or "half-made" in one for one in lines)
+    pool = Pool(host_site.settings.pool)
+    assert [one for one in pool.folder.iterdir() if one.is_file()] == []
+    assert pool.images() == []
+    made = restore_server.apply(
+        host_site, restore_server.plan(host_site, recovery_point="point", name=new)
+    )
+    assert hypervisor.server(host_site.host, made.server).state == "stopped"
+
+
+@pytest.mark.libvirt
+def test_killed_between_the_volumes_and_the_definition(host_site: Site, machine: Machine) -> None:
+    protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    new = f"{machine.name}-new"
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo import hypervisor
+        hypervisor.define_server = lambda *a, **k: die()
+        plan = restore_server.plan(site, recovery_point="point", name={new!r})
+        restore_server.apply(site, plan)
+        """,
+    )
+    pool = Pool(host_site.settings.pool)
+    assert len(pool.images()) == 2
+    assert any("images were removed" in one for one in cleaned(host_site))
+    assert pool.images() == []
+
+
+@pytest.mark.libvirt
+def test_killed_during_an_in_place_restore(host_site: Site, machine: Machine) -> None:
+    protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    machine.kill()
+    machine.write("vda", 3 * MIB, 65536, 0x66)
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo.services import restore_in_place
+        type(site.vault).restore_in_place = lambda *a, **k: die()
+        plan = restore_in_place.plan(site, {machine.name + "/vda"!r}, "point-vda")
+        restore_in_place.apply(site, plan)
+        """,
+    )
+    (line,) = cleaned(host_site)
+    assert "--resume" in line
+    assert "--go-back" in line
+
+
+def test_killed_during_a_copy(pair: tuple[Site, Site]) -> None:
+    main, _ = pair
+    server = MadeServer.new("web")
+    snapshot = store(main, server, "vda", random_bytes(1, 8 * MIB))
+    run_until_killed(
+        main, f"replicate.copy(site, site.settings.peer('dr'), [{snapshot!r}], work=Work({MIB}))"
+    )
+    assert views.list_snapshots(main)[0].copies["dr"] == "copying"
+    assert any("copy again" in one for one in leftovers.clean(main).lines)
+    assert views.list_snapshots(main)[0].copies["dr"] == "missing"
+    done = replicate.copy(main, main.settings.peer("dr"), [snapshot])
+    assert done.snapshots == (snapshot,)
+    assert views.list_snapshots(main)[0].copies["dr"] == "stored"
