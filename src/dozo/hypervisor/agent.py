@@ -15,6 +15,9 @@ from dozo.model import clock
 
 DEFAULT_TIMEOUT_S = 5
 
+# libvirt 9 has no code of its own for it and says *unresponsive*.
+_COMMAND_TIMEOUT = getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", -1)
+
 _FILE_CHUNK_BYTES = 48 * 1024
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -133,7 +136,7 @@ class GuestAgent:
 
     def _error(self, command: str, timeout_s: int, took_s: float, error: Any) -> AgentError:
         code = error.get_error_code()
-        if code == libvirt.VIR_ERR_AGENT_COMMAND_TIMEOUT:
+        if code == _COMMAND_TIMEOUT:
             return AgentHung(server=self._server, command=command, timeout_s=timeout_s)
         if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
             # libvirt says the same for "nobody there" and "busy with the last command";
