@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import dozo
+from dozo.catalog.store import set_up_django
 from dozo.cli.exits import EXIT_CODES
 from dozo.model.errors import DozoError, ErrorKind, all_errors
 
@@ -45,6 +46,7 @@ This page is written by `scripts/write_error_docs.py`. Names in braces are fille
 
 def load_everything() -> None:
     """Import every module of Dozo, so that all error classes are known."""
+    set_up_django()
     for module in pkgutil.walk_packages(dozo.__path__, "dozo."):
         if not module.name.endswith(("__main__", "watchdog")) and ".migrations" not in module.name:
             importlib.import_module(module.name)
@@ -59,8 +61,7 @@ def page() -> str:
         if not found:
             continue
         parts.append(f"\n## {kind.value} (exit code {EXIT_CODES[kind]})\n")
-        for error in found:
-            parts.append(entry(error))
+        parts.extend(entry(error) for error in found)
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ import pytest
 from dozo.cli import exits
 from dozo.cli.times import instant_of
 from dozo.model.errors import ErrorKind
+from dozo.model.extents import Extent
 from dozo.services.site import Site
 from dozo.vault import SnapshotDraft
 
@@ -175,8 +176,6 @@ class _Random:
         buffer[:] = self.data[offset_bytes : offset_bytes + len(buffer)]
 
     def data_extents(self) -> Any:
-        from dozo.model.extents import Extent
-
         yield Extent(0, self.size_bytes)
 
 

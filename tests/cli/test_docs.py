@@ -71,6 +71,14 @@ def test_the_error_page_is_what_the_script_writes() -> None:
     assert done.returncode == 0, f"run {script.relative_to(ROOT)}"
 
 
+def test_every_code_means_one_thing() -> None:
+    headings = [
+        line for line in (ROOT / "docs" / "errors.md").read_text().splitlines() if "### " in line
+    ]
+    assert len(headings) > 100
+    assert sorted(set(headings)) == sorted(headings)
+
+
 def test_help_is_quick_because_nothing_heavy_is_loaded() -> None:
     code = (
         "import sys; from dozo.cli.app import run; run(['--help']); "
