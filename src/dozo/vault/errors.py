@@ -203,6 +203,20 @@ class KeysFileInvalid(VaultError):
 
 
 @dataclass(eq=False)
+class KeysFileUnwritable(VaultError):
+    """A key cannot be kept."""
+
+    code = "vault.keys_file_unwritable"
+    kind = ErrorKind.UNAVAILABLE
+    retry = Retry.LATER
+    text = "cannot write keys file {self.path}: {self.reason}"
+    hint = "Make room or give another file with --keys; the keys that were there are still there."
+
+    path: str
+    reason: str
+
+
+@dataclass(eq=False)
 class PublicKeyInvalid(VaultError):
     """What was given as a site's public key is none."""
 

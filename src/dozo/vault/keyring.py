@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dozo.vault.errors import KeysFileInvalid
+from dozo.vault.errors import KeysFileInvalid, KeysFileUnwritable
 from dozo.vault.keys import KEY_BYTES, PublicKey, SiteKey
 
 
@@ -28,7 +28,8 @@ class KeysFile:
 class Keyring:
     """The keys file at ``path``; every change is durable before the call returns.
 
-    A key that is there is never replaced or removed.
+    A key that is there is never replaced or removed. Raises :class:`KeysFileUnwritable` when
+    a change cannot be kept; the file is then as it was.
     """
 
     def __init__(self, path: Path, content: KeysFile) -> None:
@@ -73,7 +74,8 @@ class Keyring:
 
         self._change(change)
         public_path = self.public_path(self.path, vault_id)
-        _write_durably(public_path, key.public.to_text() + "\n", 0o644)
+        with self._translated():
+            _write_durably(public_path, key.public.to_text() + "\n", 0o644)
         return public_path
 
     @staticmethod
@@ -93,11 +95,21 @@ class Keyring:
         self._change(change)
 
     def _change(self, change: Callable[[KeysFile], KeysFile]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(self.path):
-            # Read anew: another process may have added a key since.
-            self._content = change(_read(self.path))
-            _write_durably(self.path, _to_text(self._content), 0o600)
+        with self._translated():
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with _locked(self.path):
+                # Read anew: another process may have added a key since.
+                content = change(_read(self.path))
+                _write_durably(self.path, _to_text(content), 0o600)
+                self._content = content
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise KeysFileUnwritable(path=str(self.path), reason=reason) from error
 
 
 @contextmanager
@@ -114,8 +126,14 @@ def _write_durably(path: Path, text: str, mode: int) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        os.write(fd, text.encode())
+        waiting = memoryview(text.encode())
+        while waiting:
+            # On a disk that fills up a part is written first, and only then comes an error.
+            waiting = waiting[os.write(fd, waiting) :]
         os.fsync(fd)
+    except BaseException:
+        temporary.unlink()
+        raise
     finally:
         os.close(fd)
     temporary.rename(path)

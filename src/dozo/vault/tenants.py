@@ -69,14 +69,20 @@ class Tenants:
         return tenant
 
     def named(self, name: str) -> TenantKeys:
-        """The tenant of that name. Raises :class:`TenantUnknown`, :class:`KeysMissing`."""
+        """The tenant of that name; of several, made by different sites, one that is vouched for.
+
+        Raises :class:`TenantUnknown`, :class:`KeysMissing`.
+        """
         site = self.site_key
-        for number in self.numbers():
-            if self._has_wrapping(number, site.public.fingerprint):
-                tenant = self.get(number)
-                if tenant.name == name:
-                    return tenant
-        raise TenantUnknown(url=self._blobs.url, tenant=name)
+        found = [
+            tenant
+            for number in self.numbers()
+            if self._has_wrapping(number, site.public.fingerprint)
+            and (tenant := self.get(number)).name == name
+        ]
+        if not found:
+            raise TenantUnknown(url=self._blobs.url, tenant=name)
+        return next((tenant for tenant in found if self._is_trusted(tenant)), found[0])
 
     def for_writing(self, name: str) -> TenantKeys:
         """The tenant of that name, made if there is none.
@@ -92,7 +98,8 @@ class Tenants:
             number = self.site_key.tenant_number(name)
             self._wrap_for(TenantKeys.generate(name, number), self.site_key.public)
             tenant = self.get(number)
-        self._require_trusted(tenant)
+        if not self._is_trusted(tenant):
+            raise KeysUntrusted(url=self._blobs.url, tenant=tenant.name)
         for peer in self._keyring.peers(self._vault_id) if self._keyring else ():
             self._wrap_for(tenant, peer)
         return tenant
@@ -165,9 +172,8 @@ class Tenants:
         document = wrap(tenant, recipient, self.site_key)
         return create_document(self._blobs, key, ObjectKind.WRAPPED_KEY, document)
 
-    def _require_trusted(self, tenant: TenantKeys) -> None:
+    def _is_trusted(self, tenant: TenantKeys) -> bool:
         key = wrapped_key(tenant.number, self.site_key.public.fingerprint)
         document = load_document(self._blobs, key, ObjectKind.WRAPPED_KEY)
         signer = self.trusted(str(document.get("signer")))
-        if signer is None or not signed_by(document, signer):
-            raise KeysUntrusted(url=self._blobs.url, tenant=tenant.name)
+        return signer is not None and signed_by(document, signer)

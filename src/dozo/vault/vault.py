@@ -289,8 +289,7 @@ class Vault:
 
         ``facts`` and ``attachments`` of the draft are taken as given.
         """
-        original = self._visible(snapshot)
-        tenant = self.tenants.get(original.tenant)
+        original, tenant, _sealed = self._opened(snapshot)
         store = Store(self.blobs)
         name = secrets.token_hex(16)
         base = root_of(original)
@@ -348,10 +347,8 @@ class Vault:
 
     def attachments(self, snapshot: str) -> dict[str, bytes]:
         """The sealed attachments of a snapshot, by name."""
-        manifest = self._visible(snapshot)
-        tenant = self.tenants.get(manifest.tenant)
+        _manifest, tenant, sealed = self._opened(snapshot)
         store = Store(self.blobs)
-        sealed = manifests.open_root(manifest, tenant, url=self.blobs.url)
         return {
             name: store.chunk(bytes.fromhex(object_id), tenant, FrameKind.ATTACHMENT)
             for name, object_id in sealed.attachments.items()
@@ -377,8 +374,8 @@ class Vault:
 
     def open_snapshot(self, snapshot: str) -> SnapshotSource:
         """A snapshot as a volume that can be read at random."""
-        manifest = self._visible(snapshot)
-        return SnapshotSource(Store(self.blobs), manifest, self.tenants.get(manifest.tenant))
+        manifest, tenant, _sealed = self._opened(snapshot)
+        return SnapshotSource(Store(self.blobs), manifest, tenant)
 
     def delete(
         self, snapshots: Iterable[str], *, reason: str = "user", scope: str = deletions.EVERYWHERE
@@ -484,7 +481,7 @@ class Vault:
         self, snapshot: str, *, scope: Scope = Scope.ADDED, progress: Progress | None = None
     ) -> Check:
         """Open and re-hash a snapshot's frames in this vault; the result is kept here."""
-        manifest = self._visible(snapshot)
+        manifest, tenant, _sealed = self._opened(snapshot)
         attempts = [
             attempt for _name, attempt in manifests.list_attempts(self.blobs, manifest.snapshot)
         ]
@@ -492,7 +489,7 @@ class Vault:
             Store(self.blobs),
             manifest,
             attempts,
-            self.tenants.get(manifest.tenant),
+            tenant,
             scope=scope,
             progress=progress or Silent(),
         )
@@ -520,11 +517,11 @@ class Vault:
         )
 
     def _restore(self, snapshot: str, target: ByteTarget, progress: Progress | None) -> Restore:
-        manifest = self._visible(snapshot)
+        manifest, tenant, _sealed = self._opened(snapshot)
         return Restore(
             store=Store(self.blobs),
             manifest=manifest,
-            tenant=self.tenants.get(manifest.tenant),
+            tenant=tenant,
             target=target,
             progress=progress or Silent(),
         )
@@ -537,6 +534,7 @@ class Vault:
         manifest = self._visible(given)
         if manifest.tenant != tenant.number:
             raise ParentUnsuitable(parent=given, reason="it is another tenant's")
+        manifests.open_root(manifest, tenant, url=self.blobs.url)
         return Parent(
             root=manifest.root,
             depth=manifest.depth,
@@ -627,6 +625,15 @@ class Vault:
                     return found
         raise SnapshotUnknown(url=self.blobs.url, snapshot=given)
 
+    def _opened(self, given: str) -> tuple[Manifest, TenantKeys, SealedRoot]:
+        """A visible snapshot whose clear fields are what its sealed root says.
+
+        Raises :class:`ObjectDamaged` where they are not, :class:`KeysMissing`.
+        """
+        manifest = self._visible(given)
+        tenant = self.tenants.get(manifest.tenant)
+        return manifest, tenant, manifests.open_root(manifest, tenant, url=self.blobs.url)
+
     def _visible(self, given: str) -> Manifest:
         manifest = self._find(given)
         deleted = deletions.deletion_of(self.blobs, manifest.snapshot)
@@ -646,9 +653,12 @@ class Vault:
         if deletions.deletion_of(target.blobs, parent) is not None:
             return None
         try:
-            return self._visible(parent)
-        except (SnapshotUnknown, SnapshotDeleted):
+            ours = self._visible(parent)
+            theirs = target._visible(parent)  # noqa: SLF001  one of the same class
+        except (SnapshotUnknown, SnapshotDeleted, ObjectDamaged):
             return None
+        # Of two that differ one was tampered with; then nothing counts as shared.
+        return ours if root_of(ours) == root_of(theirs) else None
 
     def _carry_all_deletions(self, target: "Vault") -> None:
         for snapshot in deletions.deletions(self.blobs):
