@@ -7,7 +7,7 @@ import libvirt
 import pytest
 
 from dozo import hypervisor
-from dozo.hypervisor import DeviceTaken, NameTaken, RestoringMark
+from dozo.hypervisor import DeviceTaken, NameTaken, RestoringMark, ServerRunning
 from dozo.model.states import Identity
 from dozo.model.volume_io import ByteTarget
 from dozo.services import (
@@ -30,7 +30,6 @@ from dozo.services.errors import (
     OriginalExists,
     PoolFull,
     ServerBusy,
-    ServerRunning,
     SizeDiffers,
     SnapshotsConflict,
     VolumeAttached,

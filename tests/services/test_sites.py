@@ -12,7 +12,7 @@ from dozo.services import site as sites
 from dozo.services.errors import NotReadable, RecoveryPointIncomplete
 from dozo.services.restore_server import plan as plan_server
 from dozo.services.settings import HomeExists, Peer, PeerUnknown
-from dozo.services.site import PeerVaultDiffers, Site, SiteNameInvalid
+from dozo.services.site import PeerVaultIsOwn, Site, SiteNameInvalid
 from dozo.vault.errors import GrantMissing, NotAVault
 
 from .support import MadeServer, make_site, random_bytes, store
@@ -212,7 +212,7 @@ def test_a_site_without_the_key_holds_and_shows_but_does_not_restore(
 
 
 def test_the_own_vault_is_no_peer(main: Site) -> None:
-    with pytest.raises(PeerVaultDiffers):
+    with pytest.raises(PeerVaultIsOwn):
         main.peer_vault(Peer(name="dr", vault=main.settings.vault, public_key="k"))
 
 

@@ -39,7 +39,6 @@ class Site(models.Model):
     name = models.CharField(max_length=200)
     is_self = models.BooleanField(default=False)
     vault_url = models.TextField(blank=True, default="")
-    vault_id = models.CharField(max_length=64, blank=True, default="")
 
     class Meta:
         ordering: ClassVar = ["-is_self", "name"]
@@ -188,7 +187,6 @@ class Copy(models.Model):
     snapshot_id = models.CharField(max_length=64)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="copies")
     state = models.CharField(max_length=16, choices=CopyState.choices, default=CopyState.MISSING)
-    stored_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
     oldest_reading_at = models.DateTimeField(null=True, blank=True)
 

@@ -231,18 +231,6 @@ class VolumeForeign(DozoError):
 
 
 @dataclass(eq=False)
-class ServerRunning(DozoError):
-    """The server has to be stopped for this."""
-
-    code = "server.running"
-    kind = ErrorKind.REFUSED
-    text = "server {self.server} is {self.state}"
-    hint = "Stop it first: dozo server stop {self.server}"
-    server: str
-    state: str
-
-
-@dataclass(eq=False)
 class ManagedSave(DozoError):
     """The server's memory is saved on disk and would not fit what is restored."""
 

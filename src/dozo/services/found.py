@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo import hypervisor
-from dozo.hypervisor import ServerInfo
+from dozo.hypervisor import ServerInfo, ServerRunning
 from dozo.services import inventory
-from dozo.services.errors import ManagedSave, ServerRunning
+from dozo.services.errors import ManagedSave
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class FoundServer:
         return f"server-{self.row.uuid}"
 
     def require_stopped(self) -> None:
-        """Raises :class:`ServerRunning`, :class:`ManagedSave`."""
+        """Raises ``ServerRunning``, :class:`ManagedSave`."""
         if self.info.active:
-            raise ServerRunning(self.row.name, self.info.state)
+            raise ServerRunning(server=self.row.name, state=self.info.state)
         if self.info.managed_save:
             raise ManagedSave(self.row.name)
 

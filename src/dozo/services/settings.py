@@ -105,7 +105,7 @@ class Settings:
     scratch: Path = Path()
     scratch_bytes: int | None = None
     freeze_limit_seconds: float = 10.0
-    agent_timeout_seconds: float = 5.0
+    agent_timeout_seconds: float = 30.0
     reread_days: int = 30
     parallel_volumes: int = 2
     tenant: str = "default"
@@ -166,8 +166,8 @@ scratch = {scratch}
 [capture]
 # A guest is thawed after this time, whatever happens to Dozo.
 freeze_limit_seconds = 10
-# How long the guest agent may take to answer before the guest counts as having none.
-agent_timeout_seconds = 5
+# How long the guest agent may take over one command; a freeze writes out what is dirty.
+agent_timeout_seconds = 30
 # What change tracking calls unchanged is read again, a part each time, within so many days.
 reread_days = 30
 # Volumes of one server that are read at the same time.
@@ -303,7 +303,7 @@ class _Reader:
             scratch=home / self._text("hypervisor", "scratch", str(pool / ".scratch")),
             scratch_bytes=self._optional_count("hypervisor", "scratch_bytes"),
             freeze_limit_seconds=self._number("capture", "freeze_limit_seconds", 10, 0.1, 60),
-            agent_timeout_seconds=self._number("capture", "agent_timeout_seconds", 5, 0.1, 60),
+            agent_timeout_seconds=self._number("capture", "agent_timeout_seconds", 30, 1, 600),
             reread_days=int(self._number("capture", "reread_days", 30, 1, 3650)),
             parallel_volumes=int(self._number("capture", "parallel_volumes", 2, 1, 64)),
             peers=self._peers(),

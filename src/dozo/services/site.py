@@ -32,16 +32,15 @@ class SiteNameInvalid(DozoError):
 
 
 @dataclass(eq=False)
-class PeerVaultDiffers(DozoError):
-    """A peer's address leads to another vault than before, or to this site's own."""
+class PeerVaultIsOwn(DozoError):
+    """A peer's address leads to this site's own vault."""
 
-    code = "site.peer_vault_differs"
+    code = "site.peer_vault_is_own"
     kind = ErrorKind.REFUSED
-    text = "{self.url} is {self.what}, not the vault of {self.peer}"
+    text = "{self.url} is this site's own vault, not that of {self.peer}"
     hint = "Check the address of the peer in dozo.toml."
     peer: str
     url: str
-    what: str
 
 
 class Site:
@@ -105,7 +104,7 @@ class Site:
         """
         vault = self._open_vault(peer.vault)
         if vault.vault_id == self.vault.vault_id:
-            raise PeerVaultDiffers(peer.name, peer.vault, "this site's own vault")
+            raise PeerVaultIsOwn(peer.name, peer.vault)
         return vault
 
     def _open_vault(self, url: str) -> "Vault":
