@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,22 +239,14 @@ def nothing_left(server: Server, settings: LiveSettings) -> None:
         assert server.domain.jobStats(0)["type"] == libvirt.VIR_DOMAIN_JOB_NONE
 
 
-def start_python(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    """Another process of ours, which says ``ready`` when it has come to the point."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *(str(word) for word in arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 def alive(pid: int) -> bool:
-    """Whether a process runs."""
+    """Whether a process runs, or one of its threads is still on its way out."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except FileNotFoundError:
         return False
-    return state != "Z"
+    return state != "Z" or threads > 1
 
 
 def writing_boot_sector(first_sector: int, end_sector: int) -> bytes:

@@ -149,6 +149,12 @@ class GuestAgent:
         return AgentRefused(server=self._server, command=command, reason=message(error))
 
 
+# The first code is younger than the oldest libvirt that we work with.
+_TIMED_OUT = (
+    getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", 112),
+    libvirt.VIR_ERR_AGENT_UNSYNCED,
+)
+
 _ABSENT = (
     libvirt.VIR_ERR_NO_DOMAIN,
     libvirt.VIR_ERR_OPERATION_INVALID,

@@ -190,8 +190,9 @@ def _is_on(host: Host, domain: Any, name: str) -> bool:
 def _press_power_button(host: Host, domain: Any, name: str) -> None:
     try:
         domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-    except libvirt.libvirtError:
-        if _is_on(host, domain, name):
+    except libvirt.libvirtError as error:
+        # Between the guest's last word and QEMU's end it runs no more, but is still on.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID and not is_gone(error):
             with translated(host, "shut down", name):
                 raise
 
