@@ -327,13 +327,7 @@ def test_nothing_plain_is_in_the_vault(tmp_path: Path) -> None:
     blobs = MemoryBlobs()
     vault = new_vault(tmp_path, blobs)
     for turn in range(2):
-        data = (
-            (MARK * 400)[: 2 * CHUNK - 64]
-            + bytes(64)
-            + MARK.ljust(CHUNK, b"\x00")
-            + noise(CHUNK, turn)
-            + MARK * 64
-        )
+        data = (MARK * 400)[: 2 * CHUNK] + MARK.ljust(CHUNK, b"\x00") + noise(CHUNK, turn)
         draft = SnapshotDraft(
             name=MARK.decode(),
             tenant=MARK.decode(),

@@ -6,6 +6,7 @@ Source: ``docs/vault-format.md``, section "Deletion and holds".
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -53,9 +54,8 @@ class Hold:
 def deletions(blobs: Blobs) -> dict[str, Deletion]:
     """The deletion in force for each snapshot that is deleted. Raises :class:`ObjectDamaged`."""
     latest: dict[str, int] = {}
-    for info in blobs.list(TOMBSTONES):
-        _folder, snapshot, number = info.key.split("/")
-        latest[snapshot] = max(latest.get(snapshot, 0), int(number))
+    for snapshot, number in _tombstones(blobs, TOMBSTONES):
+        latest[snapshot] = max(latest.get(snapshot, 0), number)
     resolved = {info.key for info in blobs.list(RESOLUTIONS)}
     found = {
         snapshot: _deletion(blobs, snapshot, number, resolved=resolved)
@@ -88,6 +88,17 @@ def delete(blobs: Blobs, snapshot: str, *, reason: str, scope: str = EVERYWHERE)
     }
     key = tombstone_key(snapshot, _last_number(blobs, snapshot) + 1)
     return create_document(blobs, key, ObjectKind.TOMBSTONE, document)
+
+
+def restore_tombstone(blobs: Blobs, snapshot: str, number: int) -> None:
+    """Write a tombstone again whose content was lost: deleted here, as of now."""
+    document = {
+        "snapshot": snapshot,
+        "deleted_at": clock.to_text(clock.now()),
+        "reason": "unknown",
+        "scope": HERE,
+    }
+    store_document(blobs, tombstone_key(snapshot, number), ObjectKind.TOMBSTONE, document)
 
 
 def undelete(blobs: Blobs, snapshot: str) -> bool:
@@ -193,8 +204,15 @@ def _resolve(blobs: Blobs, deletion: Deletion, ending: str) -> bool:
 
 
 def _last_number(blobs: Blobs, snapshot: str) -> int:
-    numbers = [int(info.key.split("/")[2]) for info in blobs.list(f"{TOMBSTONES}/{snapshot}")]
-    return max(numbers, default=0)
+    return max((n for _name, n in _tombstones(blobs, f"{TOMBSTONES}/{snapshot}")), default=0)
+
+
+def _tombstones(blobs: Blobs, prefix: str) -> Iterator[tuple[str, int]]:
+    for info in blobs.list(prefix):
+        # Other names are left to the scrub, which reports them.
+        _folder, *names = info.key.split("/")
+        if len(names) == 2 and names[1].isdecimal():
+            yield names[0], int(names[1])
 
 
 def _load_hold(blobs: Blobs, key: str) -> Hold:

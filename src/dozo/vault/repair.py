@@ -7,6 +7,7 @@ from dozo.blobs import BlobMissing
 from dozo.model.progress import Progress, Silent
 from dozo.vault import layout
 from dozo.vault import pending as pendings
+from dozo.vault.deletion import restore_tombstone
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged, VaultDamaged
 from dozo.vault.format import ObjectKind, load_document, open_object, store_document
 from dozo.vault.frames import FrameKind
@@ -42,7 +43,7 @@ def scrub_and_repair(store: Store, other: Store, progress: Progress) -> ScrubRep
         repaired += brought
         if not brought:
             break
-    with suppress(VaultDamaged, ChunkMissing, ChunkDamaged):
+    with suppress(VaultDamaged, ObjectDamaged, ChunkMissing, ChunkDamaged):
         # What is still whole in a damaged pack moves to a new one, and the pack goes.
         prune(store, grace_seconds=NEVER_SECONDS)
     report = scrub(store, Silent())
@@ -126,7 +127,7 @@ def _mend_same_name(store: Store, other: Store, key: str) -> bool:
 
 
 def _mend_snapshot(store: Store, other: Store, key: str) -> bool:
-    _folder, snapshot, attempt = key.split("/")
+    _folder, snapshot, attempt = key.split("/", 2)
     for name, theirs in list_attempts(other.blobs, snapshot):
         with suppress(BlobMissing, ObjectDamaged):
             manifest = load_publication(other.blobs, name, theirs).manifest
@@ -135,6 +136,18 @@ def _mend_snapshot(store: Store, other: Store, key: str) -> bool:
                 store_document(store.blobs, key, ObjectKind.SNAPSHOT, document)
                 return True
     return False
+
+
+def _mend_tombstone(store: Store, other: Store, key: str) -> bool:
+    if _mend_same_name(store, other, key):
+        return True
+    _folder, snapshot, number = key.split("/")
+    if not number.isdecimal():
+        return False
+    # That it is there says that the snapshot was deleted; for how long is not known any
+    # more, so the time for bringing it back begins anew, and no other site follows.
+    restore_tombstone(store.blobs, snapshot, int(number))
+    return True
 
 
 def _mend_pending(store: Store, other: Store, key: str) -> bool:
@@ -157,7 +170,7 @@ _MENDERS: dict[str, Callable[[Store, Store, str], bool]] = {
     layout.HEADER_COPY: _mend_header,
     layout.SNAPSHOTS: _mend_snapshot,
     layout.KEYS: _mend_same_name,
-    layout.TOMBSTONES: _mend_same_name,
+    layout.TOMBSTONES: _mend_tombstone,
     layout.RESOLUTIONS: _mend_same_name,
     layout.HOLDS: _mend_same_name,
     layout.PENDING: _mend_pending,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dozo.blobs import BlobMissing, Blobs
+from dozo.blobs import BlobMissing, Blobs, BlobsFull, BlobsReadOnly
 from dozo.model import clock
 from dozo.model.progress import Progress
 from dozo.vault import layout
@@ -23,7 +23,9 @@ from dozo.vault.format import (
     open_object,
     store_document,
 )
+from dozo.vault.header import load_header
 from dozo.vault.index import load_segment
+from dozo.vault.manifest import load_manifests
 from dozo.vault.packs import PackCheck, check_pack
 from dozo.vault.removal import Damage, clear_damage, list_damage, mark_damaged
 from dozo.vault.roots import Marks, Roots, look, root_of
@@ -32,6 +34,8 @@ from dozo.vault.tree import walk_segments
 
 READERS = 2
 MAX_LOOKS = 3
+# A scrub tells what it finds even where it cannot note it down for others.
+NO_WRITING = (BlobsFull, BlobsReadOnly)
 
 KINDS = {
     layout.HEADER: ObjectKind.HEADER,
@@ -74,6 +78,7 @@ class ScrubReport:
     snapshots_touched: dict[str, int] = field(default_factory=dict)
     unreadable: set[bytes] = field(default_factory=set)
     repaired: int = 0
+    damage: list[Damage] = field(default_factory=list, repr=False)
 
     @property
     def is_clean(self) -> bool:
@@ -117,11 +122,20 @@ def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
             yield Finding(key=info.key, problem=error.reason)
         except FormatUnsupported as error:
             yield Finding(key=info.key, problem=str(error))
-    for name in (layout.HEADER, layout.HEADER_COPY):
+    for name in (layout.HEADER, layout.HEADER_COPY, *_wrappings_needed(blobs)):
         with suppress(BlobMissing):
             blobs.size(name)
             continue
         yield Finding(key=name, problem="it is missing")
+
+
+def _wrappings_needed(blobs: Blobs) -> Iterator[str]:
+    """Without these the vault's own site cannot open what its snapshots hold."""
+    recipient = load_header(blobs).recipient
+    published, _damaged = load_manifests(blobs)
+    manifests = [each.manifest for each in published.values() if each.manifest is not None]
+    for tenant in {manifest.tenant for manifest in manifests}:
+        yield layout.wrapped_key(tenant, recipient)
 
 
 def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> None:
@@ -137,11 +151,15 @@ def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> None:
             progress.advance(found.size_bytes)
             if found.directory is not None and not found.damaged:
                 whole.append(found.pack_id)
-                clear_damage(store.blobs, found.pack_id)
+                with suppress(*NO_WRITING):
+                    clear_damage(store.blobs, found.pack_id)
             else:
                 report.findings.append(_finding(found))
-                mark_damaged(store.blobs, damage_of(found))
-    record_reading(store.blobs, whole, replaces_all=True)
+                report.damage.append(damage_of(found))
+                with suppress(*NO_WRITING):
+                    mark_damaged(store.blobs, damage_of(found))
+    with suppress(*NO_WRITING):
+        record_reading(store.blobs, whole, replaces_all=True)
 
 
 def damage_of(found: PackCheck) -> Damage:
@@ -163,7 +181,7 @@ def _finding(found: PackCheck) -> Finding:
 
 def _touch(store: Store, report: ScrubReport) -> None:
     """Say which snapshots the findings touch, and what is needed but in no pack."""
-    damage = _readable_damage(store.blobs)
+    damage = [*_readable_damage(store.blobs), *report.damage]
     whole = {each.pack_id for each in damage if each.whole}
     frames = {(each.pack_id, offset) for each in damage for offset in each.offsets}
     try:

@@ -1,5 +1,7 @@
 """A vault's tenants: opening their secrets, making new ones, wrapping for other sites."""
 
+from contextlib import suppress
+
 from dozo.blobs import BlobMissing, Blobs
 from dozo.vault.errors import (
     GrantMissing,
@@ -48,8 +50,10 @@ class Tenants:
         found = set()
         for info in self._blobs.list(KEYS):
             parts = info.key.split("/")
-            if len(parts) == 3:
-                found.add(int(parts[1], 16))
+            with suppress(ValueError):
+                # Other names are left to the scrub, which reports them.
+                if len(parts) == 3:
+                    found.add(int(parts[1], 16))
         return sorted(found)
 
     def get(self, number: int) -> TenantKeys:
