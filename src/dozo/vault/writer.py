@@ -135,7 +135,8 @@ class Writer:
         """Flush, announce the finished root, and say what can no longer be relied on.
 
         An empty answer means that the snapshot may be published. Otherwise the caller
-        stores again what it relied on there, and calls this again.
+        stores again what it relied on there, and calls this again. Raises
+        :class:`WriterFenced`.
         """
         self.flush()
         self._crash("index")
@@ -146,8 +147,11 @@ class Writer:
         found = unreliable(self._blobs)
         self._store.index.refresh()
         present = set(self._store.index.pack_sizes)
+        if not self._own <= present:
+            # Only of a writer that was declared dead are packs removed that nobody needs yet.
+            raise WriterFenced(snapshot=self.pending.snapshot)
         # Any refresh on the way may have brought packs that were relied on from then on.
-        gone = (self._store.index.seen_packs | self._own) - present
+        gone = self._store.index.seen_packs - present
         # A record of a pack that is gone, or that was avoided from the start, tells nothing new.
         fresh = Unreliable(
             (found.packs & present) - self.avoided.packs | gone,
