@@ -1,5 +1,6 @@
 """Domains that boot nothing: real libvirt and QEMU, disks that tests write to from outside."""
 
+import os
 import secrets
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ import libvirt
 import libvirt_qemu
 
 IMAGES = Path("/var/lib/libvirt/images")
-PREFIX = "dozo-test-svc-"
+FAMILY = "dozo-svc-"
+PREFIX = f"{FAMILY}{os.getpid()}-"
 MIB = 1024 * 1024
 
 _DISK = """<disk type='file' device='disk'><driver name='qemu' type='{format}'{extra}/>
@@ -147,24 +149,37 @@ def workspace() -> Iterator[tuple[libvirt.virConnect, Path]]:
 
 
 def remove_leftovers() -> None:
-    """What a killed run left: nothing in libvirt is ours unless it bears our prefix."""
+    """What killed runs left: names say which process made them."""
     with libvirt.open("qemu:///system") as connection:
-        undefine_all(connection)
-    for path in IMAGES.glob(f"{PREFIX}*"):
-        shutil.rmtree(path, ignore_errors=True)
-        path.unlink(missing_ok=True)
+        for domain in connection.listAllDomains():
+            if _is_leftover(domain.name()):
+                remove(domain)
+    for path in IMAGES.glob(f"{FAMILY}*"):
+        if _is_leftover(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+
+
+def _is_leftover(name: str) -> bool:
+    if not name.startswith(FAMILY):
+        return False
+    pid = name.removeprefix(FAMILY).split("-")[0]
+    return not Path(f"/proc/{pid}").exists()
 
 
 def undefine_all(connection: libvirt.virConnect) -> None:
     for domain in connection.listAllDomains():
-        if not domain.name().startswith(PREFIX):
-            continue
-        with suppress(libvirt.libvirtError):
-            domain.destroy()
-        with suppress(libvirt.libvirtError):
-            domain.undefineFlags(
-                libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-                | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-            )
+        if domain.name().startswith(PREFIX):
+            remove(domain)
+
+
+def remove(domain: libvirt.virDomain) -> None:
+    with suppress(libvirt.libvirtError):
+        domain.destroy()
+    with suppress(libvirt.libvirtError):
+        domain.undefineFlags(
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        )

@@ -103,8 +103,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    console.print(table, crop=False)
+    if sys.stdout.isatty():
+        Console().print(table, crop=False)
+        return
+    console = Console(width=10_000)
+    with console.capture() as shown:
+        console.print(table, crop=False)
+    say("\n".join(line.rstrip() for line in shown.get().splitlines() if line.strip()))
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
