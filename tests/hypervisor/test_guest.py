@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.guest
 
-FREEZE_HOOK = "/etc/qemu/fsfreeze-hook.d/slow"
+SLOW_HOOK = "/run/slow-hook"
+AGENT_CHANGES = "/run/systemd/system/qemu-guest-agent.service.d/slow-hook.conf"
 
 # A process that hangs inside the freeze, as if libvirt had not answered yet.
 HANGING = """
@@ -115,6 +116,21 @@ def kill(process: "subprocess.Popen[str]") -> None:
 def notes(settings: LiveSettings) -> list[str]:
     """The notes that are left."""
     return sorted(path.name for path in settings.note_dir.iterdir())
+
+
+def slow_freeze(guest: "Guest") -> None:
+    """Make the agent call a hook that takes 8 seconds before each freeze."""
+    guest.sh(
+        f"""
+        printf '#!/bin/sh\\n[ "$1" != freeze ] || sleep 8\\n' >{SLOW_HOOK}
+        chmod 755 {SLOW_HOOK}
+        mkdir -p {Path(AGENT_CHANGES).parent}
+        printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/qemu-ga -F{SLOW_HOOK}\\n' \\
+            >{AGENT_CHANGES}
+        systemctl daemon-reload
+        systemctl restart qemu-guest-agent
+        """
+    )
 
 
 def test_the_guest_is_frozen_for_the_instant_only(
@@ -211,11 +227,8 @@ def test_without_an_agent_the_capture_is_crash_consistent_or_refused(
 def test_an_agent_that_hangs_inside_the_freeze_is_left_to_the_watchdog(
     guest: "Guest", host: Host, settings: LiveSettings
 ) -> None:
-    guest.sh(
-        f"mkdir -p {Path(FREEZE_HOOK).parent}; "
-        f"printf '#!/bin/sh\\n[ \"$1\" = freeze ] && sleep 8\\nexit 0\\n' > {FREEZE_HOOK}; "
-        f"chmod 755 {FREEZE_HOOK}"
-    )
+    slow_freeze(guest)
+    hypervisor.wait_agent(host, guest.name, timeout_s=30)
     try:
         impatient = replace(settings, agent_timeout_s=2, freeze_limit_s=2.0)
         with capture(host, guest, impatient, "vda") as live:
@@ -230,7 +243,8 @@ def test_an_agent_that_hangs_inside_the_freeze_is_left_to_the_watchdog(
             capture(host, guest, replace(impatient, freeze=Freeze.REQUIRED), "vda")
         until(lambda: notes(settings) == [], timeout_s=90, what="the watchdog saw it thawed")
     finally:
-        guest.sh(f"rm -f {FREEZE_HOOK}")
+        guest.sh(f"rm {AGENT_CHANGES}; systemctl daemon-reload; systemctl restart qemu-guest-agent")
+        hypervisor.wait_agent(host, guest.name, timeout_s=30)
 
 
 def test_a_volume_in_use_is_refused_by_the_name_of_what_uses_it(
