@@ -16,7 +16,7 @@ from .test_killed import run_until_killed
 
 pytestmark = pytest.mark.guest
 
-UNMOUNT = "systemctl stop postgresql; umount /srv/data"
+UNMOUNT = "systemctl stop 'postgresql@*' postgresql; umount /srv/data"
 MOUNT = "mount /srv/data; systemctl start postgresql"
 
 
