@@ -11,7 +11,15 @@ from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
 from dozo.vault import layout
 from dozo.vault.errors import NotAVault, ObjectDamaged, VaultExists
-from dozo.vault.format import ObjectKind, create_document, load_document, store_document
+from dozo.vault.format import (
+    KNOWN_READ_ONLY_FEATURES,
+    ObjectKind,
+    create_document,
+    from_json,
+    open_object,
+    read_prologue,
+    store_document,
+)
 
 DEFAULT_CHUNK_BYTES = 256 * 1024
 DEFAULT_LEVEL = 1
@@ -21,13 +29,17 @@ MAX_CHUNK_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """Constant for the life of a vault. ``recipient`` is its site key's fingerprint."""
+    """Constant for the life of a vault. ``recipient`` is its site key's fingerprint.
+
+    ``read_only`` is set where a newer version asks older ones not to write beside it.
+    """
 
     vault_id: str
     created_at: datetime
     chunk_bytes: int
     level: int
     recipient: str
+    read_only: bool = False
 
 
 def create_header(blobs: Blobs, *, recipient: str, chunk_bytes: int, level: int) -> Header:
@@ -75,7 +87,11 @@ def load_header(blobs: Blobs) -> Header:
 
 
 def _load(blobs: Blobs, key: str) -> Header:
-    document = load_document(blobs, key, ObjectKind.HEADER)
+    data = blobs.get(key)
+    body = open_object(data, key, ObjectKind.HEADER, url=blobs.url)
+    document = from_json(body, key, url=blobs.url)
+    prologue = read_prologue(data, key, expected=ObjectKind.HEADER, url=blobs.url)
+    unknown = prologue.features.read_only_compatible & ~KNOWN_READ_ONLY_FEATURES
     try:
         header = Header(
             vault_id=document["vault"],
@@ -83,6 +99,7 @@ def _load(blobs: Blobs, key: str) -> Header:
             chunk_bytes=int(document["chunk_bytes"]),
             level=int(document["level"]),
             recipient=document["recipient"],
+            read_only=bool(unknown),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a header") from error

@@ -12,11 +12,14 @@ from typing import Any
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
-from dozo.vault.errors import ObjectDamaged
+from dozo.vault.errors import FormatUnsupported, ObjectDamaged
 from dozo.vault.format import ObjectKind, from_json, load_document, to_json
 from dozo.vault.frames import FrameInvalid, FrameKind, open_sealed, seal
 from dozo.vault.keys import TenantKeys
 from dozo.vault.layout import SNAPSHOTS, snapshot_key
+
+# Rotten, or written by a newer version.
+Unreadable = ObjectDamaged | FormatUnsupported
 
 PUBLISHED = "published"
 ABANDONED = "abandoned"
@@ -183,13 +186,13 @@ def list_attempts(blobs: Blobs, snapshot: str | None = None) -> Iterator[tuple[s
 
 def load_manifests(
     blobs: Blobs, known: Mapping[tuple[str, str], Publication] | None = None
-) -> tuple[dict[tuple[str, str], Publication], list[ObjectDamaged]]:
-    """Every publication by (snapshot, attempt), and the objects that are damaged.
+) -> tuple[dict[tuple[str, str], Publication], list[Unreadable]]:
+    """Every publication by (snapshot, attempt), and the objects that cannot be read.
 
     What is in ``known`` is not read again: the objects never change.
     """
     found: dict[tuple[str, str], Publication] = {}
-    damaged: list[ObjectDamaged] = []
+    damaged: list[Unreadable] = []
     for snapshot, attempt in list_attempts(blobs):
         earlier = (known or {}).get((snapshot, attempt))
         if earlier is not None:
@@ -199,7 +202,7 @@ def load_manifests(
             found[snapshot, attempt] = load_publication(blobs, snapshot, attempt)
         except BlobMissing:
             continue
-        except ObjectDamaged as error:
+        except (ObjectDamaged, FormatUnsupported) as error:
             damaged.append(error)
     return found, damaged
 

@@ -7,10 +7,10 @@ from dozo.blobs import Blobs
 from dozo.model import clock
 from dozo.vault import deletion as deletions
 from dozo.vault.deletion import Deletion
-from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged, VaultDamaged
+from dozo.vault.errors import ChunkDamaged, ChunkMissing, VaultDamaged
 from dozo.vault.format import ID_BYTES, ZERO_ID
 from dozo.vault.index import Segment
-from dozo.vault.manifest import Manifest, Publication, load_manifests
+from dozo.vault.manifest import Manifest, Publication, Unreadable, load_manifests
 from dozo.vault.pending import Pending, Root, list_pending
 from dozo.vault.store import Store
 from dozo.vault.tree import walk_segments
@@ -24,7 +24,7 @@ class Roots:
     publications: dict[tuple[str, str], Publication]
     deletions: dict[str, Deletion]
     held: frozenset[str]
-    damaged: tuple[ObjectDamaged, ...]
+    damaged: tuple[Unreadable, ...]
 
     def kept(self, purge: Iterable[str] = ()) -> set[Root]:
         """Every published tree that must stay readable when the snapshots in ``purge`` go."""

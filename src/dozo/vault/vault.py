@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from dozo.blobs import BlobMissing, Blobs
+from dozo.blobs import BlobMissing, Blobs, ReadOnlyBlobs
 from dozo.model import clock
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress, Silent
@@ -134,8 +134,10 @@ class Vault:
     """A site's backup storage. Safe to use from several threads and processes."""
 
     def __init__(self, blobs: Blobs, keyring: Keyring | None) -> None:
-        self.blobs = blobs
         self.header = load_header(blobs)
+        if self.header.read_only:
+            blobs = ReadOnlyBlobs(blobs)
+        self.blobs = blobs
         self.tenants = Tenants(
             blobs, keyring, vault_id=self.header.vault_id, recipient=self.header.recipient
         )
