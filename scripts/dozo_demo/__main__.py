@@ -68,8 +68,9 @@ def run() -> None:
             else "KVM does not work here, so guests are emulated, several times slower"
         )
     )
-    if host.KVM_DEVICE.exists() and not host.qemu_user_may_use_kvm():
-        say("note: QEMU's user has no access to /dev/kvm; if libvirt is slow, this helps:")
+    if host.asks_qemu_each_time(connection):
+        say("note: this libvirt asks QEMU anew at every call, which takes seconds each time,")
+        say("      since QEMU's user has no access to /dev/kvm; what helps:")
         say("      chgrp kvm /dev/kvm && chmod 660 /dev/kvm")
     servers, freed = clean.remove_everything(connection)
     if servers or freed:

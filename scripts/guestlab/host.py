@@ -14,7 +14,7 @@ URI = "qemu:///system"
 IMAGES = Path("/var/lib/libvirt/images")
 QEMU_USER = "libvirt-qemu"
 KVM_DEVICE = Path("/dev/kvm")
-KVM_STAND_IN = Path("/run/dozo-no-kvm")
+WITHOUT_KVM = Path(__file__).parent / "without-kvm.sh"
 DAEMONS = ("virtlogd", "libvirtd")
 
 
@@ -55,7 +55,7 @@ def _start() -> None:
     else:
         commands = [[daemon, "--daemon"] for daemon in DAEMONS if not _runs(daemon)]
         if KVM_DEVICE.exists() and not qemu_user_may_use_kvm():
-            commands = [_without_kvm(command) for command in commands]
+            commands = [["sh", str(WITHOUT_KVM), *command] for command in commands]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -67,7 +67,8 @@ def qemu_user_may_use_kvm() -> bool:
 
     Where nothing has set the device's group (no udev), it belongs to root alone. libvirt then asks
     QEMU with more rights than its guests have, finds KVM, finds that guests may not use it, takes
-    its own answer for outdated, and asks again at every single call, seconds each time.
+    its own answer for outdated, and asks again at every single call, seconds each time. A libvirt
+    that we start ourselves is therefore shown no KVM at all in that case.
     """
     try:
         user = pwd.getpwnam(QEMU_USER)
@@ -81,16 +82,15 @@ def qemu_user_may_use_kvm() -> bool:
     )
 
 
-def _without_kvm(command: list[str]) -> list[str]:
-    """The same command in a mount namespace of its own, where /dev/kvm is a file of no use.
-
-    So libvirt gets one consistent answer (no KVM), and the host's device stays as it is.
-    """
-    script = (
-        f"install -m 000 /dev/null {KVM_STAND_IN} && mount --bind {KVM_STAND_IN} {KVM_DEVICE}"
-        ' && exec "$@"'
-    )
-    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *command]
+def asks_qemu_each_time(connection: libvirt.virConnect) -> bool:
+    """Whether a running libvirt is slow for the reason that `qemu_user_may_use_kvm` tells."""
+    if not KVM_DEVICE.exists() or qemu_user_may_use_kvm():
+        return False
+    for _ in range(2):  # the first answer may have to be found out; the second must be at hand
+        started = time.monotonic()
+        connection.getDomainCapabilities(None, "x86_64", None, "qemu")
+        seconds = time.monotonic() - started
+    return seconds > 1
 
 
 def _runs(daemon: str) -> bool:

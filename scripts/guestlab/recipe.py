@@ -77,7 +77,9 @@ class Recipe:
         """Twelve hex digits that change whenever the images would."""
         digest = hashlib.sha256()
         digest.update(repr((self, self.packages, DPKG_EXCLUDES)).encode())
-        for path in sorted([*HERE.glob("guest/*"), *HERE.glob("*.sh"), HERE / "build.py"]):
+        for path in sorted(
+            [*HERE.glob("guest/*"), HERE / "prepare.sh", HERE / "customize.sh", HERE / "build.py"]
+        ):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()[:12]
 
