@@ -78,7 +78,6 @@ class ScrubReport:
     snapshots_touched: dict[str, int] = field(default_factory=dict)
     unreadable: set[bytes] = field(default_factory=set)
     repaired: int = 0
-    damage: list[Damage] = field(default_factory=list, repr=False)
 
     @property
     def is_clean(self) -> bool:
@@ -95,8 +94,8 @@ def scrub(store: Store, progress: Progress) -> ScrubReport:
     store.index.refresh()
     progress.total(sum(store.index.pack_sizes.values()))
     report.findings.extend(_damaged_objects(store.blobs, report))
-    _read_packs(store, report, progress)
-    _touch(store, report)
+    damage = _read_packs(store, report, progress)
+    _touch(store, report, damage)
     return report
 
 
@@ -138,8 +137,9 @@ def _wrappings_needed(blobs: Blobs) -> Iterator[str]:
         yield layout.wrapped_key(tenant, recipient)
 
 
-def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> None:
+def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> list[Damage]:
     whole: list[bytes] = []
+    damage: list[Damage] = []
     with ThreadPoolExecutor(READERS, thread_name_prefix="dozo-scrub") as pool:
         names = list(store.index.pack_sizes)
         for found in pool.map(lambda pack_id: check_pack(store.blobs, pack_id), names):
@@ -155,11 +155,12 @@ def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> None:
                     clear_damage(store.blobs, found.pack_id)
             else:
                 report.findings.append(_finding(found))
-                report.damage.append(damage_of(found))
+                damage.append(damage_of(found))
                 with suppress(*NO_WRITING):
-                    mark_damaged(store.blobs, damage_of(found))
+                    mark_damaged(store.blobs, damage[-1])
     with suppress(*NO_WRITING):
         record_reading(store.blobs, whole, replaces_all=True)
+    return damage
 
 
 def damage_of(found: PackCheck) -> Damage:
@@ -179,9 +180,9 @@ def _finding(found: PackCheck) -> Finding:
     return Finding(key=layout.pack_key(found.pack_id), problem=problem)
 
 
-def _touch(store: Store, report: ScrubReport) -> None:
+def _touch(store: Store, report: ScrubReport, found: list[Damage]) -> None:
     """Say which snapshots the findings touch, and what is needed but in no pack."""
-    damage = [*_readable_damage(store.blobs), *report.damage]
+    damage = [*_readable_damage(store.blobs), *found]
     whole = {each.pack_id for each in damage if each.whole}
     frames = {(each.pack_id, offset) for each in damage for offset in each.offsets}
     try:
