@@ -75,6 +75,7 @@ class Server:
     folder: Path
     disks: Sequence[Disk]
     devices: str = ""
+    os: str = "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>"
     memory_mib: int = 16
 
     def xml(self) -> str:
@@ -82,8 +83,7 @@ class Server:
         return (
             f"<domain type='qemu'><name>{self.name}</name>"
             f"<memory unit='MiB'>{self.memory_mib}</memory><vcpu>1</vcpu>"
-            "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>"
-            "<features><acpi/></features>"
+            f"{self.os}<features><acpi/></features>"
             "<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>"
             + "".join(disk.xml() for disk in self.disks)
             + "<controller type='usb' model='none'/><memballoon model='none'/>"

@@ -28,6 +28,7 @@ from .support import (
     changed,
     nothing_left,
     read,
+    run,
     stale_bitmap_names,
     until,
 )
@@ -244,3 +245,32 @@ def test_a_stopped_server_is_refused(server: Server, settings: LiveSettings) -> 
     server.domain.destroy()
     with pytest.raises(ServerNotRunning, match="stopped"):
         begin(server, settings, "vda")
+
+
+def test_untracking_a_stopped_server_names_the_bitmaps_that_are_left(
+    server: Server, settings: LiveSettings
+) -> None:
+    with begin(server, settings, TRACKED) as capture:
+        capture.finish(keep_checkpoint=True)
+    server.domain.destroy()
+    untracked = hypervisor.untrack(server.host, server.name)
+    assert untracked.checkpoints == (capture.checkpoint,)
+    assert server.checkpoints() == set()
+    assert {each.name for each in untracked.stale_bitmaps} == {capture.checkpoint}
+    assert set(untracked.images) == {str(server.disk(name).path) for name in ("vda", "vdc")}
+    (stale,) = untracked.stale_bitmaps
+    assert stale_bitmap_names(Path(stale.path)) == {stale.name}
+
+
+def test_auto_tracking_is_off_where_internal_snapshots_are(
+    server: Server, settings: LiveSettings
+) -> None:
+    assert hypervisor.server(server.host, server.name).tracking_allowed
+    server.domain.destroy()
+    path = server.disk("vda").path
+    run("qemu-img", "snapshot", "-c", "behind-libvirts-back", path)
+    server.start()
+    found = hypervisor.live_internal_snapshots(server.host, server.name)
+    assert found == {str(path): ("behind-libvirts-back",)}
+    server.domain.destroy()
+    run("qemu-img", "snapshot", "-d", "behind-libvirts-back", path)

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import libvirt
-
 from dozo.hypervisor import note as notes
 from dozo.hypervisor import scratch, tracking
 from dozo.hypervisor.agent import GuestAgent
 from dozo.hypervisor.backup_job import end_job, resume_after_io_error
-from dozo.hypervisor.connection import Host, is_gone, translated
+from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.errors import AgentError, ServerUnknown
 from dozo.hypervisor.note import CaptureNote, Stage
 from dozo.hypervisor.tracking import StaleBitmap
@@ -32,6 +30,11 @@ class CleanReport:
     thawed: bool
     stale_bitmaps: tuple[StaleBitmap, ...]
 
+    def __str__(self) -> str:
+        what = ", ".join(self.found) or "nothing but its note"
+        still = "" if self.thawed else "; a watchdog goes on thawing the guest"
+        return f"an interrupted capture of server {self.server} was undone: {what}{still}"
+
 
 def try_thaw(host: Host, note: CaptureNote) -> bool:
     """Try once to thaw; True only when the agent then says *thawed*, or nothing runs."""
@@ -41,7 +44,7 @@ def try_thaw(host: Host, note: CaptureNote) -> bool:
         agent = GuestAgent.of(host, note.server_uuid)
         agent.thaw(_THAW_TIMEOUT_S)
         return not agent.is_frozen(_THAW_TIMEOUT_S)
-    except AgentError:
+    except (AgentError, ServerUnknown):
         return not runs_on(host, note)
 
 
@@ -60,12 +63,11 @@ def thaw_within(host: Host, note: CaptureNote, limit_s: float) -> bool:
 def runs_on(host: Host, note: CaptureNote) -> bool:
     """Whether the very run of the server that was captured is still on."""
     try:
-        domain = host.connection.lookupByUUIDString(note.server_uuid)
-        return bool(domain.isActive()) and domain.ID() == note.domain_id
-    except libvirt.libvirtError as error:
-        if is_gone(error):
-            return False
-        raise
+        with translated(host, "look after", note.server):
+            domain = host.connection.lookupByUUIDString(note.server_uuid)
+            return bool(domain.isActive()) and domain.ID() == note.domain_id
+    except ServerUnknown:
+        return False
 
 
 def clean_up(

@@ -100,8 +100,11 @@ def _rewrite_metadata(domain: ET.Element) -> None:
 
 def _rewrite_firmware(domain: ET.Element, new: NewDefinition) -> None:
     element = domain.find("os/nvram")
+    system = domain.find("os")
     if element is None:
-        return
+        if system is None or new.nvram is None:
+            return
+        element = ET.SubElement(system, "nvram")
     for child in list(element):
         element.remove(child)
     element.attrib.pop("type", None)

@@ -179,8 +179,13 @@ class LiveCapture:
             note = replace(note, stage=Stage.CAPTURING)
         try:
             report = clean_up(self._host, note, self._note_dir, thaw_limit_s=None)
-        finally:
+        except BaseException:
+            # libvirt may be restarting: the watchdog tries again until it is done.
+            self._watchdog.abandon()
+            raise
+        else:
             self._watchdog.dismiss("bye" if thawed else "leave")
+        finally:
             os.close(self._lock)
         return report.stale_bitmaps
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,8 +28,6 @@ from dozo.hypervisor.errors import (
 from dozo.hypervisor.inventory import state_of
 from dozo.model import clock
 from dozo.model.states import Identity
-
-NVRAM_ROOT = Path("/var/lib/libvirt/qemu/nvram")
 
 _POLL_S = 0.1
 # A guest that still boots does not hear the power button; pressing it again does no harm.
@@ -55,11 +54,12 @@ def define_server(
     """
     try:
         old_uuid = uuid_of(definition)
+        has_variables = server_state.nvram_path(parse_xml(definition)) is not None
     except ET.ParseError as error:
         raise DefinitionUnusable(server=name, reason=str(error)) from error
     uuid = (old_uuid if identity is Identity.KEEP else "") or str(uuid4())
     _require_free(host, name, uuid)
-    firmware = None if nvram is None else _nvram_path(name, uuid)
+    firmware = _nvram_path(name, uuid) if has_variables and nvram is not None else None
     new = NewDefinition(
         name=name,
         uuid=uuid,
@@ -69,17 +69,21 @@ def define_server(
         nvram=firmware,
     )
     text = rewritten(definition, new)
+    tpm_root = server_state.TPM_ROOT / uuid
+    had_tpm = tpm_root.exists()
     try:
         if firmware is not None and nvram is not None:
             _write_nvram(host, firmware, nvram)
         if tpm is not None and server_state.has_emulated_tpm(parse_xml(text)):
-            _write_tpm(uuid, tpm)
+            _write_tpm(tpm_root, tpm)
         if new.network is Network.ISOLATED:
             _ensure_isolated_network(host)
         host.connection.defineXML(text)
     except (libvirt.libvirtError, OSError) as error:
         if firmware is not None:
             firmware.unlink(missing_ok=True)
+        if not had_tpm:
+            shutil.rmtree(tpm_root, ignore_errors=True)
         reason = message(error) if isinstance(error, libvirt.libvirtError) else str(error)
         raise DefinitionUnusable(server=name, reason=reason) from error
     return uuid
@@ -208,8 +212,9 @@ def _require_free(host: Host, name: str, uuid: str) -> None:
 
 def _nvram_path(name: str, uuid: str) -> Path:
     """A file of its own: one that is there belongs to somebody. AppArmor wants this ending."""
-    path = NVRAM_ROOT / f"{name}_VARS.fd"
-    return NVRAM_ROOT / f"{name}-{uuid[:8]}_VARS.fd" if path.exists() else path
+    root = server_state.NVRAM_ROOT
+    path = root / f"{name}_VARS.fd"
+    return root / f"{name}-{uuid[:8]}_VARS.fd" if path.exists() else path
 
 
 def _write_nvram(host: Host, path: Path, content: bytes) -> None:
@@ -217,8 +222,7 @@ def _write_nvram(host: Host, path: Path, content: bytes) -> None:
     _write_private(path, content, host.qemu_user())
 
 
-def _write_tpm(uuid: str, files: Mapping[str, bytes]) -> None:
-    root = server_state.TPM_ROOT / uuid
+def _write_tpm(root: Path, files: Mapping[str, bytes]) -> None:
     owner = _swtpm_user()
     root.mkdir(parents=True, exist_ok=True, mode=0o711)
     for name, content in files.items():

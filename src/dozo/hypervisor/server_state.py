@@ -14,6 +14,7 @@ from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import parse_xml
 
 TPM_ROOT = Path("/var/lib/libvirt/swtpm")
+NVRAM_ROOT = Path("/var/lib/libvirt/qemu/nvram")
 
 _SECRET_USAGES = {
     "ceph": libvirt.VIR_SECRET_USAGE_TYPE_CEPH,
@@ -60,10 +61,13 @@ def read_state(host: Host, server: str) -> ServerState:
 
 
 def nvram_path(domain: ET.Element) -> Path | None:
-    """The file that holds a server's UEFI variables; None without UEFI or if it lies elsewhere."""
+    """The file that holds a server's UEFI variables; None without UEFI or if it is no file."""
     element = domain.find("os/nvram")
     if element is None:
-        return None
+        # Where libvirt chose the firmware, only a running server's definition says what it
+        # chose; the file has the server's name all the same.
+        chosen = domain.find("os[@firmware='efi']") is not None
+        return NVRAM_ROOT / f"{domain.findtext('name')}_VARS.fd" if chosen else None
     source = element.find("source")
     text = element.text if source is None else source.get("file")
     text = (text or "").strip()

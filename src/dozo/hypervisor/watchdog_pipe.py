@@ -83,13 +83,21 @@ class WatchdogPipe:
             return
         self._close_pipes()
         if last_word == "leave":
-            # It may be at it for long; somebody has to collect its status in the end.
-            threading.Thread(target=self._process.wait, daemon=True).start()
+            self._collect_status()
             return
         try:
             self._process.wait(_EXIT_LIMIT_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def abandon(self) -> None:
+        """Leave the whole undoing to it, as if this process had died."""
+        self._close_pipes()
+        self._collect_status()
+
+    def _collect_status(self) -> None:
+        """It may be at it for long; somebody has to see it end."""
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
     def kill(self) -> None:
         """End it at once."""

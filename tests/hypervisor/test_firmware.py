@@ -1,0 +1,65 @@
+"""UEFI variables, TPM state and the isolated network of a restored server."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dozo import hypervisor
+from dozo.hypervisor import Network
+from dozo.hypervisor.server_state import TPM_ROOT
+from dozo.model.states import Identity
+
+from .support import Disk, Server
+
+pytestmark = pytest.mark.libvirt
+
+UEFI = (
+    "<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type>"
+    "<firmware><feature enabled='no' name='secure-boot'/></firmware></os>"
+)
+
+
+@pytest.fixture(scope="module")
+def machine(make_server: Callable[..., Server]) -> Server:
+    """A server with UEFI, a TPM and a network card, which has been started once."""
+    server = make_server(
+        Disk(device="vda", size_bytes=1024 * 1024),
+        os=UEFI,
+        memory_mib=64,
+        devices="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+        "<interface type='user'><model type='virtio'/></interface>",
+    )
+    server.start()
+    server.domain.destroy()
+    return server
+
+
+def test_firmware_state_travels_with_the_server(machine: Server) -> None:
+    host = machine.host
+    state = hypervisor.read_state(host, machine.name)
+    assert state.nvram is not None
+    assert state.tpm
+    name = f"{machine.name}-copy"
+    uuid = hypervisor.define_server(
+        host,
+        state.definition,
+        name=name,
+        identity=Identity.COPY,
+        disks={"vda": (machine.disk("vda").path, "qcow2")},
+        nvram=state.nvram,
+        tpm=state.tpm,
+        network=Network.ISOLATED,
+    )
+    try:
+        copied = hypervisor.read_state(host, name)
+        assert copied.nvram == state.nvram
+        assert copied.tpm == state.tpm
+        assert "dozo-isolated" in copied.definition
+        hypervisor.start(host, uuid)
+        assert hypervisor.server(host, name).state == "running"
+    finally:
+        hypervisor.destroy(host, name)
+        hypervisor.undefine(host, name)
+    assert not (TPM_ROOT / uuid).exists()
+    assert not Path(f"/var/lib/libvirt/qemu/nvram/{name}_VARS.fd").exists()
