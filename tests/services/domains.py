@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -174,6 +175,9 @@ def undefine_all(connection: libvirt.virConnect) -> None:
 
 
 def remove(domain: libvirt.virDomain) -> None:
+    # Two seconds quicker than libvirt, which asks politely first.
+    with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        os.kill(int(Path(f"/run/libvirt/qemu/{domain.name()}.pid").read_text()), signal.SIGKILL)
     with suppress(libvirt.libvirtError):
         domain.destroy()
     with suppress(libvirt.libvirtError):

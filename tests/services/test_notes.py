@@ -55,7 +55,9 @@ def test_a_killed_writer_leaves_a_note_that_is_known_to_be_stale(tmp_path: Path)
         process.wait()
     (left,) = notes.stale(tmp_path)
     assert (left.what, left.body["kind"], left.body["step"]) == ("web", "k", 2)
-    left.remove()
+    with notes.take_over(left) as note:
+        assert note is not None
+        assert note.body["step"] == 2
     assert notes.stale(tmp_path) == []
 
 
@@ -74,3 +76,13 @@ def test_a_note_torn_by_a_crash_is_still_a_note(tmp_path: Path) -> None:
     (tmp_path / "n.json").write_text("{")
     (note,) = notes.stale(tmp_path)
     assert note.work == "unknown work"
+
+
+def test_new_work_under_a_leftovers_name_is_not_cleaned_away(tmp_path: Path) -> None:
+    (tmp_path / "n.json").write_text("{}")
+    (left,) = notes.stale(tmp_path)
+    with notes.hold(tmp_path, "n", what="web", work="new"):
+        with notes.take_over(left) as note:
+            assert note is None
+        (now,) = notes.read_all(tmp_path)
+        assert (now.alive, now.work) == (True, "new")

@@ -250,6 +250,27 @@ def test_in_place_writes_what_differs_and_keeps_what_was_there(
     assert power.start(host_site, machine.name).state == "running"
 
 
+def test_tracking_notices_what_an_in_place_restore_wrote(
+    host_site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    machine.start()
+    take = protect.plan_server(host_site, machine.name, name="live")
+    protect.apply(host_site, take)
+    machine.write("vda", 3 * MIB, 65536, 0x66)
+    protect.apply(host_site, protect.plan_server(host_site, machine.name))
+    machine.kill()
+    restore_in_place.apply(
+        host_site, restore_in_place.plan(host_site, f"{machine.name}/vda", "live-vda")
+    )
+    machine.start()
+    again = protect.apply(host_site, protect.plan_server(host_site, machine.name))
+    assert again.snapshots[0].full_reason is None
+    machine.kill()
+    out = tmp_path / "again.raw"
+    snapshots.to_file(host_site, again.snapshots[0].snapshot, out, format="raw")
+    assert out.read_bytes() == machine.content("vda")
+
+
 class _Killed(BaseException):
     """The process ends here, as far as anything in it can tell."""
 

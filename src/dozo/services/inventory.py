@@ -113,6 +113,8 @@ class _Matcher:
             row = self.catalog.volumes.filter(volume_id=UUID(image.volume_id)).first()
             if row is not None:
                 return row
+        if not disk.path:
+            return None
         rows = self.catalog.volumes.exclude(volume_id__in=self.seen_volumes)
         # Several volumes may have had one path in turn; the one that has it now comes first.
         for row in sorted(rows.filter(path=disk.path), key=lambda one: one.state == "gone"):
@@ -133,7 +135,7 @@ class _Matcher:
         for row in self.catalog.volumes.exclude(volume_id__in=self.seen_volumes).exclude(
             state="creating"
         ):
-            here = bool(row.path) and Path(row.path).exists()
+            here = self._is_here(row)
             state = "unattached" if here else "gone"
             # A volume keeps its server while it is gone: it is what its snapshots were taken of.
             server = None if here else row.server
@@ -144,6 +146,16 @@ class _Matcher:
         for image in self.images.values():
             if image.state == READY and UUID(image.volume_id) not in known:
                 self._take_image(image)
+
+    def _is_here(self, row: "models.Volume") -> bool:
+        """Whether an unattached volume's image is at this site.
+
+        A volume that only snapshots know may have had, at another site, the path of a file that
+        is somebody else's here: only a record in the pool brings it back.
+        """
+        image = self.images.get(row.path)
+        ours = image is not None and UUID(image.volume_id) == row.volume_id
+        return (ours or row.state != "gone") and bool(row.path) and Path(row.path).exists()
 
     def _take_image(self, image: PoolImage) -> None:
         here = Path(image.path).exists()

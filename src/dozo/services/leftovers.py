@@ -37,9 +37,10 @@ def clean(site: Site) -> Cleaned:
     """Remove or report leftovers. Quick where there are none; repeating it is harmless."""
     lines: list[str] = []
     lines += _clean_captures(site)
-    for note in notes.stale(site.settings.notes):
-        lines += _clean_note(site, note)
-        note.remove()
+    for stale in notes.stale(site.settings.notes):
+        with notes.take_over(stale) as note:
+            if note is not None:
+                lines += _clean_note(site, note)
     lines += _clean_images(site)
     return Cleaned(lines=tuple(lines))
 

@@ -18,6 +18,9 @@ from typing import Any, cast
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 
+_LOCK_TRIES = 5
+_LOCK_PAUSE_SECONDS = 0.02
+
 
 @dataclass(eq=False)
 class Busy(DozoError):
@@ -45,10 +48,6 @@ class Note:
     since: str
     alive: bool
     body: dict[str, Any]
-
-    def remove(self) -> None:
-        """Forget the note; a second removal is no error."""
-        self.path.unlink(missing_ok=True)
 
 
 class HeldNote:
@@ -78,12 +77,10 @@ def hold(directory: Path, name: str, *, what: str, work: str, **body: object) ->
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / f"{name}.json"
-    lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _busy(path, what) from None
+        if not _lock(lock):
+            raise _busy(path, what)
         whole = {
             "what": what,
             "work": work,
@@ -100,6 +97,35 @@ def hold(directory: Path, name: str, *, what: str, work: str, **body: object) ->
             _stop_mark(path).unlink(missing_ok=True)
     finally:
         os.close(lock)
+
+
+@contextmanager
+def take_over(note: Note) -> Iterator[Note | None]:
+    """Hold a leftover while it is cleaned up, and forget it at the end of the block.
+
+    None where somebody else cleans it up, or has begun new work under its name.
+    """
+    lock = os.open(note.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _lock(lock):
+            yield None
+            return
+        yield _read(note.path, alive=False)
+        note.path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a note; a few tries, because :func:`_held` locks it for an instant to look."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            clock.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def read_all(directory: Path, prefix: str = "") -> list[Note]:
@@ -127,7 +153,7 @@ def _stop_mark(path: Path) -> Path:
     return path.with_suffix(".stop")
 
 
-def _read(path: Path) -> Note | None:
+def _read(path: Path, *, alive: bool | None = None) -> Note | None:
     try:
         body = cast("dict[str, Any]", json.loads(path.read_text()))
     except FileNotFoundError:
@@ -140,7 +166,7 @@ def _read(path: Path) -> Note | None:
         work=str(body.get("work", "unknown work")),
         pid=int(body.get("pid", 0)),
         since=str(body.get("since", "unknown")),
-        alive=_held(path.with_suffix(".lock")),
+        alive=_held(path.with_suffix(".lock")) if alive is None else alive,
         body=body,
     )
 
@@ -151,8 +177,6 @@ def _held(lock_path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # A shared try for an instant: it could make a writer that starts right now see Busy,
-        # which is a refusal that the writer may repeat, never a double run.
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
