@@ -95,7 +95,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def positions(key: str, data: bytes, spread: int = 15) -> list[int]:
     """Bytes of each region of an object, and all borders between them."""
     if not key.startswith("packs/"):
-        every = 3 if len(data) < 400 else 29
+        every = 5 if len(data) < 400 else 41
         borders = {0, 4, 5, PROLOGUE.size - 1, PROLOGUE.size, len(data) - 32, len(data) - 1}
         return sorted({*range(0, len(data), every), *borders})
     count = FOOTER.unpack(data[-FOOTER.size :])[0]
@@ -136,7 +136,7 @@ def test_any_flipped_byte_is_found_without_keys(pair: Pair) -> None:
             assert key in {finding.key for finding in report.findings}, (key, position)
             assert not report.is_clean
             count += 1
-    assert count > 1000
+    assert count > 700
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "grow", "empty"])
@@ -195,7 +195,7 @@ def pack_name(pack_id: bytes) -> str:
 @pytest.mark.parametrize("what", ["flip", "cut", "lose"])
 def test_every_object_is_mended_from_the_other_vault(pair: Pair, what: str) -> None:
     for key, data in contents(pair.vault.blobs).items():
-        for position in positions(key, data)[:: max(1, len(positions(key, data)) // 3)]:
+        for position in positions(key, data)[:: max(1, len(positions(key, data)) // 2)]:
             spoilt = {"flip": flipped(data, position), "cut": data[:position], "lose": None}[what]
             vault = pair.spoilt(key, spoilt)
             blind = Vault.open(vault.blobs)
@@ -259,7 +259,8 @@ def test_prune_removes_nothing_where_something_is_damaged(pair: Pair) -> None:
         before = {each for each in contents(vault.blobs) if each.split("/")[0] == "packs"}
         error = errors_of(partial(vault.prune, grace_seconds=0))
         if error is None:
-            assert folder == "packs"
+            # Neither does it matter in a snapshot that is to go anyway.
+            assert folder == "packs" or key.split("/")[1] not in pair.expected
             assert harmless(vault, pair.expected) == 0, "a frame that nobody needs was spoilt"
         else:
             assert error.kind is ErrorKind.DAMAGED
@@ -318,3 +319,18 @@ def test_stray_files_stop_nothing(pair: Pair) -> None:
     for act in (vault.snapshots, vault.holds, vault.stats, lambda: vault.prune(grace_seconds=0)):
         error = errors_of(act)
         assert error is None or error.kind is ErrorKind.DAMAGED
+
+
+def test_a_snapshot_that_cannot_be_read_any_more_can_be_deleted(pair: Pair) -> None:
+    """Without a second vault this is the way back to a vault that can be pruned."""
+    snapshot = next(iter(pair.expected))
+    key = next(key for key in contents(pair.vault.blobs) if key.startswith(f"snapshots/{snapshot}"))
+    vault = pair.spoilt(key, flipped(pair.vault.blobs.get(key), 40))
+    with pytest.raises(VaultDamaged):
+        vault.prune(grace_seconds=0)
+    assert vault.delete([snapshot]) == [snapshot]
+    with pytest.raises(VaultDamaged):
+        vault.prune()
+    vault.prune(grace_seconds=0)
+    left = {each: content for each, content in pair.expected.items() if each != snapshot}
+    check_all(vault, left)

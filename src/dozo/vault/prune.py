@@ -15,7 +15,8 @@ from dozo.vault.deletion import Deletion
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, VaultDamaged
 from dozo.vault.frames import FrameKind
 from dozo.vault.index import Location, select_packs, store_segment
-from dozo.vault.layout import check_key, pack_key, snapshot_key
+from dozo.vault.layout import SNAPSHOTS, check_key, pack_key, snapshot_key
+from dozo.vault.manifest import list_attempts
 from dozo.vault.packs import read_writer
 from dozo.vault.removal import (
     Damage,
@@ -121,12 +122,12 @@ def _plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> Prun
     roots = look(store.blobs)
     # The index is read after the roots: what a root needs was indexed before it was visible.
     index.refresh()
-    _require_sound(store, roots)
+    purge = tuple(_purgeable(roots, grace_seconds))
+    _require_sound(store, roots, (each.snapshot for each in purge))
     damage = list_damage(store.blobs)
     removals = list_removals(store.blobs)
     _exclude_damage(store, damage)
     try:
-        purge = tuple(_purgeable(roots, grace_seconds))
         marks = Marks(store)
         marks.mark(roots.kept(each.snapshot for each in purge))
         marks.require_complete()
@@ -196,10 +197,14 @@ def _fence_the_dead(store: Store) -> None:
             pendings.end(store.blobs, note)
 
 
-def _require_sound(store: Store, roots: Roots) -> None:
+def _require_sound(store: Store, roots: Roots, purge: Iterable[str] = ()) -> None:
+    """Raises :class:`VaultDamaged` when anything cannot be read but what is to go anyway."""
+    gone = roots.gone(purge)
     damaged = [*store.index.damaged_objects, *roots.damaged]
-    if damaged:
-        raise VaultDamaged(url=store.blobs.url, what=damaged[0].key)
+    for error in damaged:
+        folder, *names = error.key.split("/")
+        if folder != SNAPSHOTS or names[0] not in gone:
+            raise VaultDamaged(url=store.blobs.url, what=error.key)
 
 
 def _purgeable(roots: Roots, grace_seconds: int) -> Iterable[Deletion]:
@@ -364,9 +369,9 @@ def _drop_from_index(store: Store, doomed: set[bytes]) -> None:
 
 
 def _delete_purged(store: Store) -> None:
-    roots = look(store.blobs)
-    for snapshot, attempt in roots.publications:
-        deletion = roots.deletions.get(snapshot)
-        if deletion is not None and deletion.purged and snapshot not in roots.held:
+    # Writers' notes and damaged objects do not matter here: what is purged goes by its name.
+    gone = look(store.blobs).gone()
+    for snapshot, attempt in list(list_attempts(store.blobs)):
+        if snapshot in gone:
             store.blobs.delete(snapshot_key(snapshot, attempt))
             store.blobs.delete(check_key(snapshot))

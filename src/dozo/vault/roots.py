@@ -28,13 +28,17 @@ class Roots:
 
     def kept(self, purge: Iterable[str] = ()) -> set[Root]:
         """Every published tree that must stay readable when the snapshots in ``purge`` go."""
-        purged = {name for name, each in self.deletions.items() if each.purged}
-        gone = (set(purge) | purged) - self.held
+        gone = self.gone(purge)
         roots = set()
         for (snapshot, _attempt), publication in self.publications.items():
             if publication.manifest is not None and snapshot not in gone:
                 roots.add(root_of(publication.manifest))
         return roots
+
+    def gone(self, purge: Iterable[str] = ()) -> set[str]:
+        """The snapshots that need not be kept when those in ``purge`` go; never a held one."""
+        purged = {name for name, each in self.deletions.items() if each.purged}
+        return (set(purge) | purged) - self.held
 
     def at_work(self) -> set[Root]:
         """The trees that writers at work rely on.

@@ -386,14 +386,14 @@ class Vault:
 
         Raises :class:`SnapshotUnknown`, :class:`SnapshotHeld`.
         """
-        names = [self._find(given).snapshot for given in snapshots]
+        names = [self._name(given) for given in snapshots]
         return [
             name for name in names if deletions.delete(self.blobs, name, reason=reason, scope=scope)
         ]
 
     def undelete(self, snapshots: Iterable[str]) -> list[str]:
         """Bring deleted snapshots back; the ids that were. Raises :class:`UndeleteTooLate`."""
-        names = [self._find(given).snapshot for given in snapshots]
+        names = [self._name(given) for given in snapshots]
         return [name for name in names if deletions.undelete(self.blobs, name)]
 
     def hold(self, snapshot: str, until: datetime, note: str = "") -> Hold:
@@ -610,6 +610,13 @@ class Vault:
             deleted=deleted,
             sealed=sealed,
         )
+
+    def _name(self, given: str) -> str:
+        """The id of a snapshot, also of one whose object is damaged: that may be deleted too."""
+        try:
+            return self._find(given).snapshot
+        except ObjectDamaged as error:
+            return error.key.split("/")[1]
 
     def _find(self, given: str) -> Manifest:
         wanted = given.strip().lower()
