@@ -1,12 +1,13 @@
 """UEFI variables, TPM state and the isolated network of a restored server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dozo import hypervisor
-from dozo.hypervisor import Network
+from dozo.hypervisor import Host, Network
+from dozo.hypervisor.definition import ISOLATED_NETWORK
 from dozo.hypervisor.server_state import TPM_ROOT
 from dozo.model.states import Identity
 
@@ -35,6 +36,20 @@ def machine(make_server: Callable[..., Server]) -> Server:
     return server
 
 
+@pytest.fixture
+def isolated_network(host: Host) -> Iterator[None]:
+    """Remove the isolated network again if it was not there before."""
+    networks = host.connection.listAllNetworks()
+    known = ISOLATED_NETWORK in [network.name() for network in networks]
+    yield
+    if not known:
+        network = host.connection.networkLookupByName(ISOLATED_NETWORK)
+        if network.isActive():
+            network.destroy()
+        network.undefine()
+
+
+@pytest.mark.usefixtures("isolated_network")
 def test_firmware_state_travels_with_the_server(machine: Server) -> None:
     host = machine.host
     state = hypervisor.read_state(host, machine.name)
