@@ -161,7 +161,7 @@ def backup(
         draft = SnapshotDraft(
             name=name,
             tenant=tenant,
-            facts={"version": 1, "image": {"path": str(image), "format": source.info.format}},
+            facts={"image": {"path": str(image), "format": source.info.format}},
         )
         return vault.backup(source, draft, parent=parent, changed=extents, progress=progress)
 

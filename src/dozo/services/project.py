@@ -191,6 +191,9 @@ def _apply_absence(row: "models.Copy") -> None:
 
 
 def _apply_check(row: "models.Copy", check: "Check | None") -> None:
+    if check is not None and check.damaged:
+        row.state, row.verified_at = Copy.DAMAGED.value, None
+        return
     verified_at = check.verified_at if check else None
     newer = verified_at is not None and (row.verified_at is None or verified_at > row.verified_at)
     if row.state != "damaged" or newer:

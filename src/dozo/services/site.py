@@ -266,9 +266,13 @@ def add_peer(site: Site, *, name: str, vault: str, public_key: str, replace: boo
         public_key=key.to_text(),
     )
     site_settings.refuse_peer(site.settings, peer, replace=replace)
+    before = [one for one in site.settings.peers if one.name == name]
     # The grant comes first: a peer in the settings is one that can read what it is sent.
     site.vault.grant(key)
     site.settings = site_settings.add_peer(site.settings.home, peer, replace=replace)
+    for old in before:
+        if old.public_key != peer.public_key:
+            site.vault.revoke(PublicKey.from_text(old.public_key))
     site.note_sites()
     return peer
 

@@ -7,10 +7,11 @@ Source: ``docs/vault-format.md``, section "Deletion and holds".
 
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dozo.blobs import Blobs
+from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
 from dozo.vault.errors import HoldNotLonger, ObjectDamaged, SnapshotHeld, UndeleteTooLate
 from dozo.vault.format import ObjectKind, create_document, load_document, store_document
@@ -32,10 +33,14 @@ HERE = "here"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deletion:
-    """The deletion that is in force for a snapshot."""
+    """The deletion that is in force for a snapshot.
+
+    ``name`` is the same at every site to which the deletion travels.
+    """
 
     snapshot: str
     number: int
+    name: str
     deleted_at: datetime
     reason: str
     scope: str
@@ -73,15 +78,23 @@ def deletion_of(blobs: Blobs, snapshot: str) -> Deletion | None:
     return _deletion(blobs, snapshot, number, resolved=resolved)
 
 
-def delete(blobs: Blobs, snapshot: str, *, reason: str, scope: str = EVERYWHERE) -> bool:
-    """Delete a snapshot; False if it is deleted already. Raises :class:`SnapshotHeld`."""
+def require_not_held(blobs: Blobs, snapshot: str) -> None:
+    """Raises :class:`SnapshotHeld`."""
     hold = longest_hold(blobs, snapshot)
     if hold is not None and hold.until > clock.now():
         raise SnapshotHeld(snapshot=snapshot, until=clock.to_text(hold.until))
+
+
+def delete(
+    blobs: Blobs, snapshot: str, *, reason: str, scope: str = EVERYWHERE, name: str | None = None
+) -> bool:
+    """Delete a snapshot; False if it is deleted already. Raises :class:`SnapshotHeld`."""
+    require_not_held(blobs, snapshot)
     if deletion_of(blobs, snapshot) is not None:
         return False
     document = {
         "snapshot": snapshot,
+        "deletion": name or secrets.token_hex(8),
         "deleted_at": clock.to_text(clock.now()),
         "reason": reason,
         "scope": scope,
@@ -94,6 +107,7 @@ def restore_tombstone(blobs: Blobs, snapshot: str, number: int) -> None:
     """Write a tombstone again whose content was lost: deleted here, as of now."""
     document = {
         "snapshot": snapshot,
+        "deletion": secrets.token_hex(8),
         "deleted_at": clock.to_text(clock.now()),
         "reason": "unknown",
         "scope": HERE,
@@ -120,14 +134,38 @@ def purge(blobs: Blobs, deletion: Deletion) -> bool:
 
 
 def copy_deletion(source: Blobs, target: Blobs, snapshot: str) -> bool:
-    """Bring a deletion that is meant for everywhere to another vault; whether it was new."""
+    """Bring a deletion that is meant for everywhere to another vault; whether it was new.
+
+    One that has been there before, and was perhaps taken back there, is not brought again.
+    """
     deletion = deletion_of(source, snapshot)
     if deletion is None or deletion.scope != EVERYWHERE:
+        return False
+    if deletion.name in _endings(target, snapshot):
         return False
     hold = longest_hold(target, snapshot)
     if hold is not None and hold.until > clock.now():
         return False
-    return delete(target, snapshot, reason=deletion.reason)
+    return delete(target, snapshot, reason=deletion.reason, name=deletion.name)
+
+
+def copy_undeletion(source: Blobs, target: Blobs, snapshot: str) -> bool:
+    """Take back at the target the deletion that the source has taken back; whether it was done."""
+    deletion = deletion_of(target, snapshot)
+    if deletion is None or deletion.purged:
+        return False
+    if _endings(source, snapshot).get(deletion.name) != UNDELETED:
+        return False
+    return _resolve(target, deletion, UNDELETED)
+
+
+def restore_resolution(blobs: Blobs, snapshot: str, number: int, *, is_there: bool) -> None:
+    """Write an ending again whose content was lost, in the way that removes nothing.
+
+    How a deletion ended is decided in each vault by itself, so no other vault can tell.
+    """
+    document = {"snapshot": snapshot, "ending": UNDELETED if is_there else PURGED}
+    store_document(blobs, resolution_key(snapshot, number), ObjectKind.RESOLUTION, document)
 
 
 def hold(blobs: Blobs, snapshot: str, until: datetime, note: str) -> Hold:
@@ -186,6 +224,7 @@ def _deletion(blobs: Blobs, snapshot: str, number: int, *, resolved: set[str]) -
         return Deletion(
             snapshot=snapshot,
             number=number,
+            name=document["deletion"],
             deleted_at=clock.from_text(document["deleted_at"]),
             reason=document["reason"],
             scope=document["scope"],
@@ -193,6 +232,19 @@ def _deletion(blobs: Blobs, snapshot: str, number: int, *, resolved: set[str]) -
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a tombstone") from error
+
+
+def _endings(blobs: Blobs, snapshot: str) -> dict[str, str | None]:
+    """How each deletion of a snapshot ended, by its name; None for one that has not."""
+    found: dict[str, str | None] = {}
+    for name, number in _tombstones(blobs, f"{TOMBSTONES}/{snapshot}"):
+        document = load_document(blobs, tombstone_key(name, number), ObjectKind.TOMBSTONE)
+        ending = None
+        with suppress(BlobMissing):
+            key = resolution_key(name, number)
+            ending = load_document(blobs, key, ObjectKind.RESOLUTION).get("ending")
+        found[str(document.get("deletion"))] = ending
+    return found
 
 
 def _resolve(blobs: Blobs, deletion: Deletion, ending: str) -> bool:

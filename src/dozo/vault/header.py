@@ -3,7 +3,6 @@
 Source: ``docs/vault-format.md``, section "Header".
 """
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,14 +41,21 @@ class Header:
     read_only: bool = False
 
 
-def create_header(blobs: Blobs, *, recipient: str, chunk_bytes: int, level: int) -> Header:
-    """Make a vault of an empty place. Raises :class:`VaultExists`."""
+def require_empty(blobs: Blobs) -> None:
+    """Raises :class:`VaultExists` where a vault or anything else is."""
     found = next(iter(blobs.list("")), None)
     if found is not None:
         is_vault = found.key.split("/")[0] in vars(layout).values()
         raise VaultExists(url=blobs.url, what="a vault" if is_vault else "other files")
+
+
+def create_header(
+    blobs: Blobs, *, vault_id: str, recipient: str, chunk_bytes: int, level: int
+) -> Header:
+    """Make a vault of an empty place. Raises :class:`VaultExists`."""
+    require_empty(blobs)
     header = Header(
-        vault_id=secrets.token_hex(16),
+        vault_id=vault_id,
         created_at=clock.now(),
         chunk_bytes=chunk_bytes,
         level=level,

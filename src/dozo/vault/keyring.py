@@ -94,6 +94,15 @@ class Keyring:
 
         self._change(change)
 
+    def unpin(self, vault_id: str, peer: PublicKey) -> None:
+        """What is written to the vault from now on is not wrapped for ``peer`` any more."""
+
+        def change(content: KeysFile) -> KeysFile:
+            known = tuple(key for key in content.peers.get(vault_id, ()) if key != peer)
+            return replace(content, peers={**content.peers, vault_id: known})
+
+        self._change(change)
+
     def _change(self, change: Callable[[KeysFile], KeysFile]) -> None:
         with self._translated():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -7,7 +7,8 @@ from dozo.blobs import BlobMissing
 from dozo.model.progress import Progress, Silent
 from dozo.vault import layout
 from dozo.vault import pending as pendings
-from dozo.vault.deletion import restore_tombstone
+from dozo.vault.copying import is_there
+from dozo.vault.deletion import restore_resolution, restore_tombstone
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged, VaultDamaged
 from dozo.vault.format import ObjectKind, load_document, open_object, store_document
 from dozo.vault.frames import FrameKind
@@ -138,9 +139,18 @@ def _mend_snapshot(store: Store, other: Store, key: str) -> bool:
     return False
 
 
+def _mend_resolution(store: Store, other: Store, key: str) -> bool:
+    del other
+    _folder, snapshot, number = key.split("/")
+    if not number.isdecimal():
+        return False
+    there = is_there(store.blobs, snapshot)
+    restore_resolution(store.blobs, snapshot, int(number), is_there=there)
+    return True
+
+
 def _mend_tombstone(store: Store, other: Store, key: str) -> bool:
-    if _mend_same_name(store, other, key):
-        return True
+    del other
     _folder, snapshot, number = key.split("/")
     if not number.isdecimal():
         return False
@@ -171,7 +181,7 @@ _MENDERS: dict[str, Callable[[Store, Store, str], bool]] = {
     layout.SNAPSHOTS: _mend_snapshot,
     layout.KEYS: _mend_same_name,
     layout.TOMBSTONES: _mend_tombstone,
-    layout.RESOLUTIONS: _mend_same_name,
+    layout.RESOLUTIONS: _mend_resolution,
     layout.HOLDS: _mend_same_name,
     layout.PENDING: _mend_pending,
     # What these three say is found out anew by reading.

@@ -3,15 +3,12 @@
 Source: ``docs/vault-format.md``, section "Scrub".
 """
 
-import secrets
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from dozo.blobs import BlobMissing, Blobs, BlobsFull, BlobsReadOnly
-from dozo.model import clock
 from dozo.model.progress import Progress
 from dozo.vault import layout
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, FormatUnsupported, ObjectDamaged
@@ -19,18 +16,18 @@ from dozo.vault.format import (
     ID_BYTES,
     ZERO_ID,
     ObjectKind,
-    load_document,
     open_object,
-    store_document,
 )
 from dozo.vault.header import load_header
 from dozo.vault.index import load_segment
 from dozo.vault.manifest import load_manifests
 from dozo.vault.packs import PackCheck, check_pack
+from dozo.vault.readings import record_reading
 from dozo.vault.removal import Damage, clear_damage, list_damage, mark_damaged
 from dozo.vault.roots import Marks, Roots, look, root_of
 from dozo.vault.store import Store
 from dozo.vault.tree import walk_segments
+from dozo.vault.verify import keep_damage, load_check
 
 READERS = 2
 MAX_LOOKS = 3
@@ -96,7 +93,24 @@ def scrub(store: Store, progress: Progress) -> ScrubReport:
     report.findings.extend(_damaged_objects(store.blobs, report))
     damage = _read_packs(store, report, progress)
     _touch(store, report, damage)
+    _keep_verdicts(store, report)
     return report
+
+
+def _keep_verdicts(store: Store, report: ScrubReport) -> None:
+    """Say of each snapshot in the vault itself whether it is damaged; what was, is not any more."""
+    with suppress(BlobsFull, BlobsReadOnly):
+        for snapshot, chunks in report.snapshots_touched.items():
+            if chunks:
+                keep_damage(store.blobs, snapshot, chunks)
+        for info in list(store.blobs.list(layout.CHECKS)):
+            snapshot = info.key.rsplit("/", 1)[-1]
+            if report.snapshots_touched.get(snapshot):
+                continue
+            with suppress(ObjectDamaged):
+                known = load_check(store.blobs, snapshot)
+                if known is not None and known.damaged:
+                    store.blobs.delete(info.key)
 
 
 def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
@@ -258,35 +272,3 @@ def _readable_damage(blobs: Blobs) -> list[Damage]:
         return list_damage(blobs)
     except ObjectDamaged:
         return []
-
-
-def record_reading(blobs: Blobs, packs: Iterable[bytes], *, replaces_all: bool = False) -> None:
-    """Note that packs were read back whole, now."""
-    earlier = [info.key for info in blobs.list(layout.READINGS)] if replaces_all else []
-    document = {
-        "at": clock.to_text(clock.now()),
-        "packs": sorted(pack_id.hex() for pack_id in packs),
-    }
-    key = layout.reading_key(secrets.token_hex(8))
-    store_document(blobs, key, ObjectKind.READING, document)
-    for old in earlier:
-        blobs.delete(old)
-
-
-def oldest_reading(store: Store) -> datetime | None:
-    """When that pack was read back whole whose reading lies longest ago; None if one never was.
-
-    Packs of writers still at work do not count.
-    """
-    latest: dict[str, datetime] = {}
-    for info in store.blobs.list(layout.READINGS):
-        with suppress(BlobMissing, ObjectDamaged, KeyError, ValueError):
-            document = load_document(store.blobs, info.key, ObjectKind.READING)
-            at = clock.from_text(document["at"])
-            for name in document["packs"]:
-                latest[name] = max(at, latest.get(name, at))
-    readings = [latest.get(pack_id.hex()) for pack_id in store.index.indexed_packs()]
-    known = [reading for reading in readings if reading is not None]
-    if not known or len(known) < len(readings):
-        return None
-    return min(known)

@@ -73,7 +73,7 @@ class Tenants:
         return tenant
 
     def named(self, name: str) -> TenantKeys:
-        """The tenant of that name; of several, made by different sites, one that is vouched for.
+        """The tenant of that name; of several the one that this site made, then one vouched for.
 
         Raises :class:`TenantUnknown`, :class:`KeysMissing`.
         """
@@ -86,7 +86,11 @@ class Tenants:
         ]
         if not found:
             raise TenantUnknown(url=self._blobs.url, tenant=name)
-        return next((tenant for tenant in found if self._is_trusted(tenant)), found[0])
+        # Its own tenant first, so that which one is meant does not change when copies of
+        # another site's tenant of the same name arrive.
+        own = site.tenant_number(name)
+        found.sort(key=lambda tenant: (tenant.number != own, not self._is_trusted(tenant)))
+        return found[0]
 
     def for_writing(self, name: str) -> TenantKeys:
         """The tenant of that name, made if there is none.

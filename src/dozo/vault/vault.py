@@ -13,7 +13,6 @@ from dozo.model.extents import Extent
 from dozo.model.progress import Progress, Silent
 from dozo.model.volume_io import ByteSource, ByteTarget
 from dozo.vault import deletion as deletions
-from dozo.vault import layout
 from dozo.vault import manifest as manifests
 from dozo.vault import pending as pendings
 from dozo.vault.backup import Backup, HintDisproved, Parent
@@ -43,6 +42,7 @@ from dozo.vault.header import (
     DEFAULT_LEVEL,
     create_header,
     load_header,
+    require_empty,
 )
 from dozo.vault.keyring import Keyring
 from dozo.vault.keys import PublicKey, SiteKey, TenantKeys
@@ -156,17 +156,17 @@ class Vault:
 
         Raises :class:`VaultExists`.
         """
-        key = SiteKey.generate()
-        header = create_header(
-            blobs, recipient=key.public.fingerprint, chunk_bytes=chunk_bytes, level=level
+        require_empty(blobs)
+        key, vault_id = SiteKey.generate(), secrets.token_hex(16)
+        # The key first: a key without a vault harms nobody, a vault without a key is lost.
+        keyring.add_site(vault_id, key)
+        create_header(
+            blobs,
+            vault_id=vault_id,
+            recipient=key.public.fingerprint,
+            chunk_bytes=chunk_bytes,
+            level=level,
         )
-        try:
-            keyring.add_site(header.vault_id, key)
-        except BaseException:
-            # A vault without a key is of no use to anybody; an empty place can be used again.
-            blobs.delete(layout.HEADER)
-            blobs.delete(layout.HEADER_COPY)
-            raise
         return cls(blobs, keyring)
 
     @classmethod
@@ -199,6 +199,11 @@ class Vault:
         count = self.tenants.grant(peer)
         self._keyring.pin(self.vault_id, peer)
         return count
+
+    def revoke(self, peer: PublicKey) -> None:
+        """Stop wrapping for a site. What it was given before stays readable to it."""
+        if self._keyring is not None:
+            self._keyring.unpin(self.vault_id, peer)
 
     def backup(
         self,
@@ -382,11 +387,13 @@ class Vault:
     def delete(
         self, snapshots: Iterable[str], *, reason: str = "user", scope: str = deletions.EVERYWHERE
     ) -> list[str]:
-        """Delete snapshots; the ids that were not deleted before. All are looked up first.
+        """Delete snapshots; the ids that were not deleted before. All, or none if one is held.
 
         Raises :class:`SnapshotUnknown`, :class:`SnapshotHeld`.
         """
         names = [self._name(given) for given in snapshots]
+        for name in names:
+            deletions.require_not_held(self.blobs, name)
         return [
             name for name in names if deletions.delete(self.blobs, name, reason=reason, scope=scope)
         ]
@@ -452,6 +459,7 @@ class Vault:
         source_store, target_store = Store(self.blobs), Store(target.blobs)
         copied, there, skipped, stored = [], [], {}, 0
         for snapshot in wanted:
+            deletions.copy_undeletion(self.blobs, target.blobs, snapshot)
             deleted = deletions.deletion_of(target.blobs, snapshot)
             if deleted is not None:
                 skipped[snapshot] = f"deleted there: {deleted.reason}"

@@ -13,15 +13,16 @@ from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
 from dozo.model.progress import Progress
 from dozo.vault.backup import worker_count
-from dozo.vault.errors import ChunkMissing, ObjectDamaged
+from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged
 from dozo.vault.format import ID_BYTES, ZERO_ID, ObjectKind, load_document, store_document
 from dozo.vault.frames import FrameKind
 from dozo.vault.index import Location
 from dozo.vault.keys import TenantKeys
 from dozo.vault.layout import check_key
 from dozo.vault.manifest import Manifest
+from dozo.vault.packs import check_pack
+from dozo.vault.readings import oldest_reading, packs_read, record_reading
 from dozo.vault.roots import root_of
-from dozo.vault.scrub import oldest_reading, record_reading
 from dozo.vault.store import Store
 from dozo.vault.tree import walk_segments
 
@@ -37,6 +38,8 @@ class Scope(StrEnum):
 class Check:
     """What reading a snapshot back has shown in one vault; kept there.
 
+    ``damaged`` is the number of chunks that could not be read, 0 for a snapshot that is
+    verified. ``verified_at`` is when that was found.
     ``oldest_reading`` is when that frame was read last whose reading lies longest ago,
     over the whole vault; None where some frame has not been read back yet.
     """
@@ -46,6 +49,7 @@ class Check:
     scope: Scope
     frames: int
     oldest_reading: datetime | None
+    damaged: int = 0
 
 
 def verify(
@@ -59,12 +63,49 @@ def verify(
 ) -> Check:
     """Open and re-hash a snapshot's frames; keep the result in the vault.
 
-    With ``added`` these are the frames that the given attempts wrote; that everything
-    else the snapshot needs is in some pack is checked too. Raises ``ChunkDamaged``,
-    ``ChunkMissing``; then no check is kept.
+    With ``added`` these are the frames in packs that the given attempts wrote, and in packs
+    that nobody has read back whole yet; that everything else the snapshot needs is in some
+    pack is checked too. Raises ``ChunkDamaged``, ``ChunkMissing``; then the vault says of
+    the snapshot that it is damaged.
     """
+    try:
+        return _verify(store, manifest, attempts, tenant, scope=scope, progress=progress)
+    except (ChunkDamaged, ChunkMissing):
+        keep_damage(store.blobs, manifest.snapshot, 1)
+        raise
+
+
+def keep_damage(blobs: Blobs, snapshot: str, damaged: int) -> None:
+    """Record that chunks of a snapshot cannot be read in this vault."""
+    keep_check(
+        blobs,
+        Check(
+            snapshot=snapshot,
+            verified_at=clock.now(),
+            scope=Scope.ADDED,
+            frames=0,
+            oldest_reading=None,
+            damaged=damaged,
+        ),
+    )
+
+
+def _verify(
+    store: Store,
+    manifest: Manifest,
+    attempts: Iterable[str],
+    tenant: TenantKeys,
+    *,
+    scope: Scope,
+    progress: Progress,
+) -> Check:
     writers = {bytes.fromhex(attempt) for attempt in attempts}
-    packs = {pack for pack, writer in store.index.indexed_packs().items() if writer in writers}
+    known = packs_read(store.blobs)
+    packs = {
+        pack
+        for pack, writer in store.index.indexed_packs().items()
+        if writer in writers or pack not in known
+    }
     wanted = _ids(store, manifest, None if scope is Scope.ALL else packs)
     frames = 0
     read_packs: set[bytes] = set()
@@ -81,8 +122,7 @@ def verify(
             for pack_id in pool.map(check, batch):
                 frames += 1
                 read_packs.add(pack_id)
-    if scope is Scope.ADDED:
-        record_reading(store.blobs, packs & read_packs)
+    record_reading(store.blobs, _whole(store, read_packs & packs))
     done = Check(
         snapshot=manifest.snapshot,
         verified_at=clock.now(),
@@ -92,6 +132,14 @@ def verify(
     )
     keep_check(store.blobs, done)
     return done
+
+
+def _whole(store: Store, packs: set[bytes]) -> Iterator[bytes]:
+    """Those packs of which every frame is as it was written, whoever needs it."""
+    for pack_id in packs:
+        found = check_pack(store.blobs, pack_id)
+        if found is not None and found.directory is not None and not found.damaged:
+            yield pack_id
 
 
 def keep_check(blobs: Blobs, done: Check) -> None:
@@ -104,6 +152,7 @@ def keep_check(blobs: Blobs, done: Check) -> None:
         "oldest_reading": (
             None if done.oldest_reading is None else clock.to_text(done.oldest_reading)
         ),
+        "damaged": done.damaged,
     }
     store_document(blobs, check_key(done.snapshot), ObjectKind.CHECK, document)
 
@@ -123,6 +172,7 @@ def load_check(blobs: Blobs, snapshot: str) -> Check | None:
             scope=Scope(document["scope"]),
             frames=int(document["frames"]),
             oldest_reading=None if oldest is None else clock.from_text(oldest),
+            damaged=int(document.get("damaged", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a check") from error
