@@ -46,6 +46,13 @@ def bitmap(*, name: str = "dozo-1", recording: bool = True, inconsistent: bool =
     )
 
 
+def test_a_token_that_does_not_say_what_it_counts_from_is_not_understood() -> None:
+    assert from_json({**TOKEN.to_json(), "since": "aa"}) == replace(TOKEN, since="aa")
+    plain = TOKEN.to_json()
+    del plain["since"]
+    assert from_json(plain) is None
+
+
 def test_the_same_evidence_disproves_nothing() -> None:
     assert disproof(TOKEN, NOW) is None
 

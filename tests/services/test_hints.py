@@ -14,7 +14,7 @@ TOP = TokenFile(
 TOKEN = ChangeToken(name="dozo-1", chain=(TOP,))
 
 
-def plan(token: ChangeToken | None, *, parent: bool = True) -> VolumePlan:
+def plan(token: ChangeToken | None, *, parent: bool = True, base: str | None = "aa") -> VolumePlan:
     return VolumePlan(
         volume_id="v",
         name="v",
@@ -29,6 +29,7 @@ def plan(token: ChangeToken | None, *, parent: bool = True) -> VolumePlan:
         encrypted=False,
         parent=ParentPlan(
             snapshot="aa",
+            base=base,
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
             bytes_volume=10,
             change_token=token.to_json() if token else None,
@@ -52,7 +53,14 @@ def now(**changes: object) -> Evidence:
 
 
 def test_good_evidence_lets_the_hint_be_used() -> None:
-    assert hints.judge(plan(TOKEN), now()) == hints.Hint(checkpoint="dozo-1", full_reason="")
+    assert hints.judge(plan(TOKEN), now()) == hints.Hint(
+        checkpoint="dozo-1", full_reason="", base="aa"
+    )
+
+
+def test_without_the_snapshot_that_it_counts_from_a_hint_is_of_no_use() -> None:
+    verdict = hints.judge(plan(TOKEN, base=None), now())
+    assert verdict == hints.Hint(checkpoint=None, full_reason=Reason.BASE_GONE.value)
 
 
 @pytest.mark.parametrize(

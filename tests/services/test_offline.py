@@ -79,6 +79,32 @@ def test_an_offline_incremental_goes_by_the_bitmap_of_the_last_live_one(
     assert out.read_bytes() == raw_bytes(machine.disks["vda"].path, "qcow2")
 
 
+def test_an_image_put_back_after_an_offline_snapshot_is_read_right(
+    host_site: Site, machine: Machine, tmp_path: Path
+) -> None:
+    """Same path, same inode, a good bitmap: but it counts from the live snapshot, not the last."""
+    machine.start()
+    live = take(host_site, machine).snapshots[0]
+    machine.write("vda", 4 * MIB, 65536, 0x55)
+    machine.kill()
+    path = machine.disks["vda"].path
+    copy = path.read_bytes()
+    machine.write("vda", 6 * MIB, 65536, 0x56)
+    offline = take(host_site, machine).snapshots[0]
+    assert (offline.full_reason, offline.parent) == (None, live.snapshot)
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(copy)
+    again = take(host_site, machine).snapshots[0]
+    assert (again.full_reason, again.parent) == (None, live.snapshot)
+    out = tmp_path / "root.raw"
+    snapshots.to_file(host_site, again.snapshot, out, format="raw")
+    assert out.read_bytes() == machine.content("vda")
+    snapshots.delete(host_site, [live.snapshot])
+    last = take(host_site, machine).snapshots[0]
+    assert last.full_reason == Reason.BASE_GONE.value
+
+
 def test_a_bitmap_that_was_not_saved_is_not_trusted(host_site: Site, machine: Machine) -> None:
     machine.start()
     take(host_site, machine)

@@ -52,6 +52,7 @@ def opened(
         encrypted=False,
         parent=ParentPlan(
             snapshot=parent,
+            base=parent,
             created_at=NOON,
             bytes_volume=len(data),
             change_token=None,

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     FORMAT_CHANGED = "format-changed"
     BACKING_CHAIN_CHANGED = "backing-chain-changed"
     INTERNAL_SNAPSHOTS = "internal-snapshots"
+    BASE_GONE = "base-gone"
     HINT_WAS_WRONG = "hint-was-wrong"
 
     @property
@@ -54,6 +55,7 @@ _WORDS = {
     Reason.FORMAT_CHANGED: "the image's format has changed",
     Reason.BACKING_CHAIN_CHANGED: "the image's backing files have changed",
     Reason.INTERNAL_SNAPSHOTS: "the image has internal snapshots, and a revert leaves no mark",
+    Reason.BASE_GONE: "the snapshot that the change tracking counts from is gone",
     Reason.HINT_WAS_WRONG: "a re-read found changes that the tracking had missed",
 }
 
@@ -77,11 +79,15 @@ class TokenFile:
 class ChangeToken:
     """A hint's name and what it is bound to; ``chain`` has the image itself first.
 
-    ``name`` is that of the checkpoint and of its bitmap in the image.
+    ``name`` is that of the checkpoint and of its bitmap in the image. ``since`` is the snapshot
+    at whose instant the checkpoint was made, None in that snapshot's own token. Only over *its*
+    content do the marks make sense: an image that is put back to an earlier state keeps the
+    checkpoint, and loses what a later offline snapshot of it has seen.
     """
 
     name: str
     chain: tuple[TokenFile, ...]
+    since: str | None = None
     kind: str = LIBVIRT_CHECKPOINT
 
     def to_json(self) -> dict[str, Any]:
@@ -89,6 +95,7 @@ class ChangeToken:
         return {
             "kind": self.kind,
             "name": self.name,
+            "since": self.since,
             "chain": [asdict(file) for file in self.chain],
         }
 
@@ -128,6 +135,8 @@ def from_json(plain: Mapping[str, Any] | None) -> ChangeToken | None:
         return ChangeToken(
             kind=str(plain["kind"]),
             name=str(plain["name"]),
+            # A token that does not say which snapshot it counts from is of no use.
+            since=None if plain["since"] is None else str(plain["since"]),
             chain=tuple(_file(each) for each in plain["chain"]),
         )
     except (KeyError, TypeError, ValueError):

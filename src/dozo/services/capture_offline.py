@@ -58,13 +58,13 @@ def _open(
         return OpenedVolume(
             plan=plan, source=source, changed=None, full_reason=hint.full_reason, token=None
         )
-    # The checkpoint stays where it is: what it marks since the parent, it also marks since now.
+    # The checkpoint stays where it is, and goes on counting from the snapshot that began it.
     return OpenedVolume(
         plan=plan,
         source=source,
         changed=list(source.changed_extents(hint.checkpoint)),
         full_reason="",
-        token=hints.token_of(hint.checkpoint, source.info),
+        token=hints.token_of(hint.checkpoint, source.info, since=hint.base),
     )
 
 

@@ -14,9 +14,14 @@ from dozo.services.facts import LeftOut
 
 @dataclass(frozen=True, kw_only=True)
 class ParentPlan:
-    """The snapshot that an incremental one may build on."""
+    """A volume's newest snapshot, and what an incremental one may build on.
+
+    ``base`` is the snapshot that the newest one's change token counts from: itself, or an earlier
+    one if it was taken offline. None without a token, or if that snapshot is gone.
+    """
 
     snapshot: str
+    base: str | None
     created_at: datetime
     bytes_volume: int
     change_token: dict[str, Any] | None

@@ -20,10 +20,14 @@ _VAULT_CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """The verdict: a checkpoint to go by, or the code of the reason for reading everything."""
+    """The verdict: a checkpoint to go by, or the code of the reason for reading everything.
+
+    ``base`` is the snapshot that the checkpoint's marks are changes to.
+    """
 
     checkpoint: str | None
     full_reason: str
+    base: str | None = None
 
 
 def judge(plan: VolumePlan, now: Evidence) -> Hint:
@@ -34,7 +38,9 @@ def judge(plan: VolumePlan, now: Evidence) -> Hint:
     reason = change_token.disproof(token, now)
     if reason is not None or token is None:
         return Hint(checkpoint=None, full_reason=(reason or Reason.NO_TOKEN).value)
-    return Hint(checkpoint=token.name, full_reason="")
+    if plan.parent.base is None:
+        return Hint(checkpoint=None, full_reason=Reason.BASE_GONE.value)
+    return Hint(checkpoint=token.name, full_reason="", base=plan.parent.base)
 
 
 def evidence(
@@ -64,9 +70,9 @@ def evidence(
     )
 
 
-def token_of(checkpoint: str, image: ImageInfo) -> ChangeToken:
-    """The token for a checkpoint on an image as it is now."""
-    return ChangeToken(name=checkpoint, chain=chain_of(image))
+def token_of(checkpoint: str, image: ImageInfo, *, since: str | None = None) -> ChangeToken:
+    """The token for a checkpoint on an image as it is now; ``since`` unless it begins now."""
+    return ChangeToken(name=checkpoint, chain=chain_of(image), since=since)
 
 
 def chain_of(image: ImageInfo) -> tuple[TokenFile, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dozo import hypervisor
 from dozo.hypervisor import DiskInfo, ServerInfo
-from dozo.model import clock
+from dozo.model import change_token, clock
 from dozo.model.change_token import Reason
 from dozo.model.states import CaptureMode, Consistency
 from dozo.services import capture_live, capture_offline, hints, inventory, notes, storing
@@ -267,12 +267,19 @@ def newest_parent(site: Site, volume: "models.Volume") -> ParentPlan | None:
     here = site.catalog.copies.filter(
         site=site.own_row, state__in=("stored", "verified")
     ).values_list("snapshot_id", flat=True)
-    row = volume.snapshots.filter(deleted_at=None, readable=True, snapshot_id__in=here).first()
+    usable = volume.snapshots.filter(deleted_at=None, readable=True, snapshot_id__in=here)
+    row = usable.first()
     if row is None:
         return None
     capture = row.facts.get("capture", {})
+    token = change_token.from_json(capture.get("change_token"))
+    base = None
+    if token is not None:
+        since = token.since or row.snapshot_id
+        base = since if usable.filter(snapshot_id=since).exists() else None
     return ParentPlan(
         snapshot=row.snapshot_id,
+        base=base,
         created_at=row.created_at,
         bytes_volume=row.bytes_volume,
         change_token=capture.get("change_token"),

@@ -135,6 +135,9 @@ class _Storing:
     def store(self, volume: OpenedVolume) -> Taken:
         """Read one volume into the vault."""
         parent = volume.plan.parent if volume.changed is not None else None
+        # What the hint leaves out comes from the snapshot that it counts from, which is not
+        # always the newest one.
+        base = parent.base if parent else None
         again = reread.window(
             size_bytes=volume.source.size_bytes,
             start_bytes=parent.reread_next_bytes if parent else 0,
@@ -158,7 +161,7 @@ class _Storing:
         result: BackupResult = self.vault.backup(
             volume.source,
             draft(None),
-            parent=parent.snapshot if parent else None,
+            parent=base,
             changed=volume.changed if parent else None,
             recheck=again.extents if parent else (),
             progress=_Watched(self.work.bytes_of(volume.plan.snapshot_name), self.look),
@@ -173,7 +176,7 @@ class _Storing:
             volume_id=volume.plan.volume_id,
             device=volume.plan.device,
             consistency=self.opened.consistency,
-            parent=parent.snapshot if parent and result.full_reason is None else None,
+            parent=base if result.full_reason is None else None,
             bytes_volume=result.bytes_volume,
             bytes_read=result.bytes_read,
             bytes_new=result.bytes_new,
