@@ -88,14 +88,14 @@ def test_tracking_and_restoring_stand_in_the_definition(stopped: Server) -> None
     host, name = stopped.host, stopped.name
     assert hypervisor.server(host, name).metadata.tracking is Tracking.AUTO
     hypervisor.set_tracking(host, name, Tracking.OFF)
-    hypervisor.mark_restoring(host, name, RestoringMark(device="vdb", snapshot="abc"))
+    hypervisor.mark_restoring(host, name, RestoringMark(device="vdb", path="/b", snapshot="abc"))
     info = hypervisor.server(host, name)
     assert info.metadata.tracking is Tracking.OFF
     assert not info.tracking_allowed
     with pytest.raises(ServerRestoring, match="vdb"):
         hypervisor.start(host, name)
-    hypervisor.clear_restoring(host, name, "vdb")
-    hypervisor.clear_restoring(host, name, "vdb")
+    hypervisor.clear_restoring(host, name, "/b")
+    hypervisor.clear_restoring(host, name, "/b")
     hypervisor.set_tracking(host, name, Tracking.AUTO)
     assert hypervisor.server(host, name).metadata == hypervisor.ServerMetadata()
     assert "dozo:server" not in stopped.domain.XMLDesc(0)

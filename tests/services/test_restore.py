@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
@@ -12,6 +13,7 @@ from dozo.model.states import Identity
 from dozo.model.volume_io import ByteTarget
 from dozo.services import (
     attaching,
+    found,
     leftovers,
     power,
     protect,
@@ -24,6 +26,7 @@ from dozo.services import (
 )
 from dozo.services.errors import (
     ManagedSave,
+    MarkOfOther,
     NameNeeded,
     NothingToRestore,
     NotRestoring,
@@ -38,6 +41,7 @@ from dozo.services.errors import (
     VolumeNotAttached,
     VolumeRestoring,
 )
+from dozo.services.notes import Busy
 from dozo.services.pool import Pool
 from dozo.services.protect import Protected
 from dozo.services.site import Site
@@ -214,6 +218,62 @@ def test_a_restore_that_fails_leaves_neither_server_nor_images(
     assert pool_files(host_site) == set()
     assert Pool(host_site.settings.pool).images() == []
     assert leftovers.clean(host_site).lines == ()
+
+
+def test_a_volume_made_by_the_same_plan_twice_keeps_the_first(
+    host_site: Site, point: Protected
+) -> None:
+    plan = restore_volume.plan(host_site, "point-vdb", name=f"{PREFIX}db")
+    other = restore_volume.plan(host_site, "point-vda", name=f"{PREFIX}db")
+    made = restore_volume.apply(host_site, plan)
+    before = image_bytes(made.path)
+    for late in (plan, other):
+        with pytest.raises(VolumeNameTaken):
+            restore_volume.apply(host_site, late)
+    assert image_bytes(made.path) == before
+
+
+def test_a_server_restored_twice_as_itself_keeps_the_first(
+    host_site: Site, machine: Machine, point: Protected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power.delete(host_site, machine.name)
+    for disk in machine.disks.values():
+        disk.path.unlink()
+    first, second = (restore_server.plan(host_site, recovery_point="point") for _ in range(2))
+    meanwhile: list[Busy] = []
+
+    def at_the_same_time() -> None:
+        with pytest.raises(Busy) as caught:
+            restore_server.apply(host_site, second)
+        meanwhile.append(caught.value)
+
+    made = restore_server.apply(host_site, first, work=Hooked(at_the_same_time))
+    assert len(meanwhile) == 1
+    with pytest.raises(OriginalExists):
+        restore_server.apply(host_site, second)
+    # Even where the look at the servers came too early, the images are not the second one's.
+    monkeypatch.setattr(restore_server, "require_free", lambda *_: None)
+    with pytest.raises(VolumeNameTaken):
+        restore_server.apply(host_site, second)
+    assert all(Path(one.path).exists() for one in made.volumes)
+    assert power.start(host_site, machine.name).state == "running"
+
+
+def test_images_of_a_server_that_was_defined_all_the_same_stay(
+    host_site: Site, point: Protected, new_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = hypervisor.define_server
+
+    def defined_but(*arguments: Any, **options: Any) -> str:
+        real(*arguments, **options)
+        raise _Killed
+
+    monkeypatch.setattr(hypervisor, "define_server", defined_but)
+    plan = restore_server.plan(host_site, recovery_point="point", name=new_name)
+    with pytest.raises(_Killed):
+        restore_server.apply(host_site, plan)
+    assert all(Path(one.path).exists() for one in plan.volumes)
+    assert power.start(host_site, new_name).state == "running"
 
 
 def test_names_and_space_are_checked_before_the_first_byte(
@@ -395,7 +455,9 @@ def test_a_mark_that_only_the_domain_has_is_believed(
 ) -> None:
     snapshot = point.snapshots[0].snapshot
     hypervisor.mark_restoring(
-        host_site.host, machine.uuid, RestoringMark(device="vda", snapshot=snapshot)
+        host_site.host,
+        machine.uuid,
+        RestoringMark(device="vda", path=str(machine.disks["vda"].path), snapshot=snapshot),
     )
     with pytest.raises(VolumeRestoring):
         power.start(host_site, machine.name)
@@ -403,3 +465,38 @@ def test_a_mark_that_only_the_domain_has_is_believed(
         host_site, restore_in_place.plan_resume(host_site, f"{machine.name}/vda")
     )
     assert power.start(host_site, machine.name).state == "running"
+
+
+def test_a_half_restored_volume_stays_where_its_mark_is(
+    host_site: Site, machine: Machine, interrupted: bytes
+) -> None:
+    with pytest.raises(VolumeRestoring):
+        attaching.detach(host_site, f"{machine.name}/vda", machine.name)
+
+
+def test_a_mark_is_the_image_s_not_the_device_s(
+    host_site: Site, workspace: Workspace, machine: Machine, interrupted: bytes
+) -> None:
+    """Another volume that comes to sit on the same device is nobody's half restored volume."""
+    other = define(*workspace, disks={"vda": "qcow2"}).disks["vda"]
+    run("virsh", "detach-disk", machine.name, "vda", "--config")
+    run(
+        *("virsh", "attach-disk", machine.name, str(other.path), "vda", "--config"),
+        *("--driver", "qemu", "--subdriver", "qcow2"),
+    )
+    row = found.volume(host_site, f"{machine.name}/vda")
+    assert (row.path, row.restoring_snapshot) == (str(other.path), "")
+    with pytest.raises(NotRestoring):
+        restore_in_place.plan_resume(host_site, f"{machine.name}/vda")
+
+
+def test_a_mark_that_names_another_volume_s_snapshot_is_not_resumed(
+    host_site: Site, machine: Machine, point: Protected
+) -> None:
+    of_vda = next(one.snapshot for one in point.snapshots if one.device == "vda")
+    path = str(machine.disks["vdb"].path)
+    hypervisor.mark_restoring(
+        host_site.host, machine.uuid, RestoringMark(device="vdb", path=path, snapshot=of_vda)
+    )
+    with pytest.raises(MarkOfOther, match="vda"):
+        restore_in_place.plan_resume(host_site, f"{machine.name}/vdb")

@@ -17,9 +17,13 @@ ET.register_namespace(PREFIX, NAMESPACE)
 
 @dataclass(frozen=True, kw_only=True)
 class RestoringMark:
-    """An in-place restore that has begun and not ended."""
+    """An in-place restore that has begun and not ended.
+
+    ``path`` is the image: the device may meanwhile be another volume's.
+    """
 
     device: str
+    path: str
     snapshot: str
 
 
@@ -51,16 +55,16 @@ def set_tracking(host: Host, server: str, tracking: Tracking) -> None:
 
 
 def mark_restoring(host: Host, server: str, mark: RestoringMark) -> None:
-    """Mark a volume as half restored; one mark a device, the newest counts."""
+    """Mark a volume as half restored; one mark an image, the newest counts."""
     metadata = read(host, server)
-    others = tuple(each for each in metadata.restoring if each.device != mark.device)
+    others = tuple(each for each in metadata.restoring if each.path != mark.path)
     _write(host, server, replace(metadata, restoring=(*others, mark)))
 
 
-def clear_restoring(host: Host, server: str, device: str) -> None:
-    """Take a volume's mark away; nothing happens if there is none."""
+def clear_restoring(host: Host, server: str, path: str) -> None:
+    """Take the mark of a volume's image away; nothing happens if there is none."""
     metadata = read(host, server)
-    others = tuple(each for each in metadata.restoring if each.device != device)
+    others = tuple(each for each in metadata.restoring if each.path != path)
     if others != metadata.restoring:
         _write(host, server, replace(metadata, restoring=others))
 
@@ -70,7 +74,11 @@ def to_element(metadata: ServerMetadata) -> ET.Element:
     element = ET.Element(f"{{{NAMESPACE}}}server", tracking=metadata.tracking.value)
     for mark in metadata.restoring:
         ET.SubElement(
-            element, f"{{{NAMESPACE}}}restoring", device=mark.device, snapshot=mark.snapshot
+            element,
+            f"{{{NAMESPACE}}}restoring",
+            device=mark.device,
+            path=mark.path,
+            snapshot=mark.snapshot,
         )
     return element
 
@@ -82,7 +90,11 @@ def _parse(element: ET.Element) -> ServerMetadata:
         # A value from a newer version: do nothing to the server that it may forbid.
         tracking = Tracking.OFF
     marks = tuple(
-        RestoringMark(device=mark.get("device", ""), snapshot=mark.get("snapshot", ""))
+        RestoringMark(
+            device=mark.get("device", ""),
+            path=mark.get("path", ""),
+            snapshot=mark.get("snapshot", ""),
+        )
         for mark in element.iterfind(f"{{{NAMESPACE}}}restoring")
     )
     return ServerMetadata(tracking=tracking, restoring=marks)

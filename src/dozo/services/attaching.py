@@ -117,13 +117,16 @@ def attach(site: Site, plan: AttachPlan) -> Attachment:
 def detach(site: Site, volume_reference: str, server_reference: str) -> Attachment:
     """Detach a volume and wait until the guest has let go of it.
 
-    Raises :class:`VolumeNotAttached`, ``DetachTimedOut``.
+    Raises :class:`VolumeNotAttached`, :class:`VolumeRestoring`, ``DetachTimedOut``.
     """
     server = found.server(site, server_reference)
     row = server.row.volumes.filter(device=volume_reference, state="attached").first()
     row = row or site.catalog.volume(volume_reference)
     if row.state != "attached" or row.server_id != server.row.uuid:
         raise VolumeNotAttached(row.name, server.row.name)
+    if row.restoring_snapshot:
+        # The mark in the domain is what keeps a half restored volume from being used.
+        raise VolumeRestoring(row.name, row.restoring_snapshot[:12])
     done = _attachment(row, server)
     with notes.hold(
         site.settings.notes,

@@ -99,6 +99,22 @@ class NotRestoring(DozoError):
 
 
 @dataclass(eq=False)
+class MarkOfOther(DozoError):
+    """A server's definition says that a volume is half restored, to another volume's snapshot."""
+
+    code = "volume.mark_of_other"
+    kind = ErrorKind.REFUSED
+    text = (
+        "volume {self.volume} is marked as being restored to snapshot {self.snapshot},"
+        " which is of volume {self.other}"
+    )
+    hint = "Look at what the volume holds; restore the snapshot to a new volume instead."
+    volume: str
+    snapshot: str
+    other: str
+
+
+@dataclass(eq=False)
 class NoSafetySnapshot(DozoError):
     """An in-place restore without a safety snapshot cannot be taken back."""
 

@@ -73,10 +73,10 @@ class _Matcher:
                 setattr(row, field, value)
             row.save()
         self.seen_servers.add(uuid)
-        restoring = {mark.device: mark.snapshot for mark in info.metadata.restoring}
+        restoring = {mark.path: mark.snapshot for mark in info.metadata.restoring if mark.path}
         for disk in info.disks:
             if not disk.excluded_reason:
-                self._take_disk(row, disk, restoring=restoring.get(disk.device, ""))
+                self._take_disk(row, disk, restoring=restoring.get(disk.path or "", ""))
 
     def _take_disk(self, server: "models.Server", disk: DiskInfo, *, restoring: str) -> None:
         path = disk.path or ""

@@ -14,6 +14,7 @@ from dozo.hypervisor import RestoringMark
 from dozo.services import found, notes, protect
 from dozo.services.capture_plan import CapturePlan
 from dozo.services.errors import (
+    MarkOfOther,
     NoSafetySnapshot,
     NotRestoring,
     SizeDiffers,
@@ -73,11 +74,23 @@ def plan(site: Site, reference: str, snapshot: str) -> InPlacePlan:
 
 
 def plan_resume(site: Site, reference: str) -> InPlacePlan:
-    """Finish an interrupted restore. Raises :class:`NotRestoring`."""
+    """Finish an interrupted restore. Raises :class:`NotRestoring`, :class:`MarkOfOther`."""
     row, server = _target(site, reference)
     if not row.restoring_snapshot:
         raise NotRestoring(row.name)
+    if not row.safety_snapshot:
+        _require_own(site, row)
     return _plan(site, row, server, row.restoring_snapshot, None)
+
+
+def _require_own(site: Site, row: "models.Volume") -> None:
+    """Of a mark that this catalog did not write, believe only what fits the volume."""
+    facts = readable(site, row.restoring_snapshot).facts
+    if facts is None:
+        return
+    of = facts.volume
+    if of.volume_id != str(row.volume_id) and of.path != row.path:
+        raise MarkOfOther(row.name, row.restoring_snapshot[:12], of.name)
 
 
 def plan_go_back(site: Site, reference: str) -> InPlacePlan:
@@ -172,14 +185,14 @@ def _mark(site: Site, row: "models.Volume", plan: InPlacePlan) -> None:
         hypervisor.mark_restoring(
             site.host,
             plan.server.uuid,
-            RestoringMark(device=plan.device, snapshot=plan.snapshot),
+            RestoringMark(device=plan.device, path=plan.path, snapshot=plan.snapshot),
         )
 
 
 def _unmark(site: Site, row: "models.Volume", plan: InPlacePlan) -> None:
     # The domain's mark goes first: while the catalog's stays, starting is still refused here.
     if plan.server is not None:
-        hypervisor.clear_restoring(site.host, plan.server.uuid, plan.device)
+        hypervisor.clear_restoring(site.host, plan.server.uuid, plan.path)
     row.restoring_snapshot = ""
     row.safety_snapshot = ""
     row.save()
