@@ -1,5 +1,7 @@
 """Offline snapshots: locked images, starts by every route, incremental by the bitmap."""
 
+import os
+import signal
 import subprocess
 import threading
 from functools import partial
@@ -55,6 +57,23 @@ def test_a_forced_stop_is_crash_consistent(host_site: Site, machine: Machine) ->
     machine.start()
     machine.kill()
     assert take(host_site, machine).consistency is Consistency.CRASH
+
+
+def test_a_guest_whose_qemu_was_ended_is_crash_consistent(
+    host_site: Site, machine: Machine
+) -> None:
+    """To libvirt it looks like a guest that shut down; its caches are lost all the same."""
+    machine.start()
+    machine.domain.resume()
+    os.kill(int(Path(f"/run/libvirt/qemu/{machine.name}.pid").read_text()), signal.SIGTERM)
+    while machine.running:
+        clock.sleep(0.05)
+    assert machine.domain.state()[1] == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN
+    made = take(host_site, machine)
+    assert made.consistency is Consistency.CRASH
+    facts = snapshots.readable(host_site, made.snapshots[0].snapshot).facts
+    assert facts is not None
+    assert "from outside" in dict(facts.notes)["not_clean"]
 
 
 def test_an_offline_incremental_goes_by_the_bitmap_of_the_last_live_one(

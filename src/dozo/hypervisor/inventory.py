@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
+from dozo.hypervisor import last_run
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import DiskInfo, device_of, disks_of, parse_xml, source_path
 from dozo.hypervisor.errors import DeviceUnknown
@@ -31,14 +32,15 @@ class ServerInfo:
     """A server at the moment of asking.
 
     ``state`` is running, paused, stopping, stopped, crashed or suspended.
-    ``internal_snapshots`` is what libvirt knows; snapshots made behind its back show only
-    in the images.
+    ``not_clean`` says why a stopped server's volumes may lack what its guest still had in
+    memory; empty if the guest shut itself down. ``internal_snapshots`` is what libvirt knows;
+    snapshots made behind its back show only in the images.
     """
 
     uuid: str
     name: str
     state: str
-    stopped_cleanly: bool
+    not_clean: str
     persistent: bool
     managed_save: bool
     has_agent_channel: bool
@@ -61,14 +63,8 @@ class ServerInfo:
 
     @property
     def offline_consistency(self) -> Consistency:
-        """What an offline snapshot of this stopped server can promise.
-
-        Only a shutdown that libvirt itself saw is clean: after its own restart it no longer
-        knows, and a managed-save image holds what the guest has not written yet.
-        """
-        if self.stopped_cleanly and not self.managed_save:
-            return Consistency.CLEAN
-        return Consistency.CRASH
+        """What an offline snapshot of this stopped server can promise."""
+        return Consistency.CRASH if self.not_clean else Consistency.CLEAN
 
     def disk(self, device: str) -> DiskInfo:
         """The disk of that name; raises ``DeviceUnknown``."""
@@ -170,8 +166,7 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
         uuid=domain.UUIDString(),
         name=name,
         state=_STATES.get(state, "unknown"),
-        stopped_cleanly=(state, reason)
-        == (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN),
+        not_clean=_not_clean(domain, name, (state, reason)),
         persistent=bool(domain.isPersistent()),
         managed_save=bool(domain.hasManagedSaveImage()),
         has_agent_channel=channel is not None,
@@ -180,6 +175,18 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
         metadata=from_definition(tree),
         disks=_disks(host, domain, tree, used_elsewhere),
     )
+
+
+def _not_clean(domain: Any, name: str, state: tuple[int, int]) -> str:
+    """Why a server's last run cannot be said to have ended with the guest's own shutdown."""
+    if state[0] != libvirt.VIR_DOMAIN_SHUTOFF:
+        return "it is not stopped"
+    if domain.hasManagedSaveImage():
+        return "a managed-save image holds what the guest has not written yet"
+    if state[1] != libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN:
+        # Also after a restart of libvirt, which then no longer knows.
+        return "libvirt has not seen it shut down"
+    return last_run.doubt(last_run.read_log(name), domain.UUIDString())
 
 
 def _disks(

@@ -21,6 +21,7 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
     """
     with ExitStack() as stack:
         consistency = Consistency.CRASH
+        remarks: dict[str, str] = {}
         attachments: Mapping[str, bytes] = {}
         checkpoints: frozenset[str] = frozenset()
         watch = None
@@ -28,6 +29,8 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
             watch = stack.enter_context(hypervisor.OfflineWatch(site.host, plan.server_uuid))
             info = hypervisor.server(site.host, plan.server_uuid)
             consistency = info.offline_consistency
+            if info.not_clean:
+                remarks["not_clean"] = info.not_clean
             attachments = state_files.to_attachments(
                 hypervisor.read_state(site.host, plan.server_uuid)
             )
@@ -45,6 +48,7 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
             check=watch.check if watch is not None else _nothing,
             check_now=partial(watch.check, now=True) if watch is not None else _nothing,
             stored=_nothing,
+            notes=remarks,
         )
 
 
