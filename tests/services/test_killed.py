@@ -1,10 +1,13 @@
 """The process is killed in the middle; the next one finds what is left and puts it right."""
 
+import json
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import libvirt
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from dozo import hypervisor
 from dozo.model import clock
 from dozo.services import leftovers, notes, protect, replicate, restore_server, views
-from dozo.services.pool import Pool
+from dozo.services.pool import Pool, PoolImage
 from dozo.services.site import Site
 
 from .domains import MIB, Machine, define
@@ -176,6 +179,51 @@ def test_killed_between_the_volumes_and_the_definition(host_site: Site, machine:
     assert len(pool.images()) == 2
     assert any("images were removed" in one for one in cleaned(host_site))
     assert pool.images() == []
+
+
+@pytest.mark.libvirt
+def test_killed_after_the_definition_and_renamed(host_site: Site, machine: Machine) -> None:
+    protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    new = f"{machine.name}-new"
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo import hypervisor
+        real = hypervisor.define_server
+        def define(*arguments, **options):
+            real(*arguments, **options)
+            die()
+        hypervisor.define_server = define
+        plan = restore_server.plan(site, recovery_point="point", name={new!r})
+        restore_server.apply(site, plan)
+        """,
+    )
+    machine.connection.lookupByName(new).rename(f"{new}-2")
+    (line,) = cleaned(host_site)
+    assert f"look at server {new}-2" in line
+    images = Pool(host_site.settings.pool).images()
+    assert len(images) == 2
+    assert all(Path(image.path).exists() for image in images)
+
+
+@pytest.mark.libvirt
+def test_a_half_made_image_that_a_server_has_stays(host_site: Site, machine: Machine) -> None:
+    disk = machine.disks["vda"]
+    pool = Pool(host_site.settings.pool)
+    image = PoolImage(
+        volume_id=str(uuid4()),
+        name="half",
+        path=str(disk.path),
+        format="qcow2",
+        bytes_volume=disk.size,
+        tenant="default",
+    )
+    records = pool.folder / ".dozo"
+    records.mkdir()
+    (records / f"{image.volume_id}.json").write_text(json.dumps(asdict(image)))
+    (line,) = leftovers.clean(host_site).lines
+    assert f"stays, server {machine.name} has it" in line
+    assert disk.path.exists()
 
 
 @pytest.mark.libvirt

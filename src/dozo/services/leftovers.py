@@ -12,7 +12,7 @@ from dozo import hypervisor, volumes
 from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
-from dozo.services import notes, project
+from dozo.services import notes, pool_use, project
 from dozo.services.notes import Note
 from dozo.services.pool import Pool
 from dozo.services.site import Site
@@ -109,15 +109,18 @@ def _forget_partial_point(site: Site, note: Note) -> str:
 
 
 def _discard_images(site: Site, note: Note) -> str:
-    """Remove the images of a server that was never defined."""
-    names = {info.name for info in hypervisor.servers(site.host)}
-    if note.body.get("server") in names:
-        return " after the server was defined; look at it before you start it"
+    """Remove the images of a server that was never defined; those of one that was, stay."""
     pool = Pool(site.settings.pool)
-    images = [pool.find(str(one)) for one in note.body.get("images", [])]
+    found = [pool.find(str(one)) for one in note.body.get("images", [])]
+    images = [one for one in found if one is not None]
+    used = pool_use.users(site)
+    servers = {name for one in images if (name := pool_use.user(used, one.path)) is not None}
+    names = {info.name for info in hypervisor.servers(site.host)}
+    if servers or note.body.get("server") in names:
+        called = ", ".join(sorted(servers)) or note.body.get("server")
+        return f" after the server was defined; look at server {called} before you start it"
     for image in images:
-        if image is not None:
-            pool.discard(image)
+        pool.discard(image)
     return "; its images were removed"
 
 
@@ -129,9 +132,25 @@ def _fail_copies(site: Site, peer: str) -> None:
 
 def _clean_images(site: Site) -> list[str]:
     pool = Pool(site.settings.pool)
+    left = pool.leftovers()
+    if not left:
+        return []
+    try:
+        used = pool_use.users(site)
+    except DozoError as error:
+        return [
+            f"volume {image.name}: half-made image {image.path} stays while nobody can say"
+            f" whether a server has it: {error}"
+            for image in left
+        ]
     lines = []
-    for image in pool.leftovers():
-        pool.discard(image)
-        site.catalog.volumes.filter(volume_id=image.volume_id, state="creating").delete()
-        lines.append(f"volume {image.name}: half-made image {image.path} was removed")
+    for image in left:
+        server = pool_use.user(used, image.path)
+        if server is not None:
+            lines.append(
+                f"volume {image.name}: half-made image {image.path} stays, server {server} has it"
+            )
+        elif pool.discard_leftover(image):
+            site.catalog.volumes.filter(volume_id=image.volume_id, state="creating").delete()
+            lines.append(f"volume {image.name}: half-made image {image.path} was removed")
     return lines

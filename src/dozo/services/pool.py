@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from dozo.services.notes import fsync_directory
 CREATING = "creating"
 READY = "ready"
 _RECORDS = ".dozo"
+_NAMES = "names"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,35 +62,54 @@ class Pool:
     def require_free_name(self, name: str, format: str) -> Path:
         """The path for a new image; :class:`VolumeNameTaken` where something is there already."""
         path = self.image_path(name, format)
+        self._require_free(name, path)
+        return path
+
+    def _require_free(self, name: str, path: Path) -> None:
         if path.exists():
             raise VolumeNameTaken(name, f"the file {path}")
         for image in self.images():
-            if image.name == name:
+            if image.name == name or image.path == str(path):
                 raise VolumeNameTaken(name, f"volume {image.volume_id}")
-        return path
 
     @contextmanager
-    def making(self, image: PoolImage) -> Iterator[None]:
+    def making(self, image: PoolImage, create: Callable[[], None]) -> Iterator[None]:
         """Make the image within the block: whole when the block ends, gone when it raises.
 
-        The block leaves the image durable. Its record says *creating* until then, locked by this
-        process, so that whoever finds it later knows whether its maker still lives.
+        ``create`` makes the empty file, refuses one that exists, and leaves none when it fails;
+        the block fills it and leaves it durable. The record says *creating* until then, locked
+        by this process, so that whoever finds it later knows whether its maker still lives.
+
+        Only what this call created is ever removed. Raises :class:`VolumeNameTaken` where the
+        name, the path or the volume's id was taken since the plan.
         """
         self._records().mkdir(mode=0o700, exist_ok=True)
-        lock_path = self._lock(image.volume_id)
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._write(replace(image, state=CREATING))
+        with _locked(self._lock(image.volume_id), wait=True, unlink=True):
+            # The record reserves the name: it is written under a lock that all makers share.
+            with _locked(self._lock(_NAMES), wait=True):
+                self._require_unmade(image)
+                self._write(replace(image, state=CREATING))
+            try:
+                create()
+            except BaseException:
+                self.forget(image)
+                raise
             try:
                 yield
             except BaseException:
                 self.discard(image)
                 raise
+            fsync_directory(self.folder)
             self._write(replace(image, state=READY))
-        finally:
-            lock_path.unlink(missing_ok=True)
-            os.close(lock)
+
+    def _require_unmade(self, image: PoolImage) -> None:
+        before = self.find(image.volume_id)
+        if before is not None and Path(before.path).exists():
+            raise VolumeNameTaken(image.name, f"volume {before.volume_id} ({before.path})")
+        if before is not None:
+            # A volume that comes back: of its old image only the record is left.
+            self.forget(before)
+        self._require_free(image.name, Path(image.path))
 
     def discard(self, image: PoolImage) -> None:
         """Remove the image and its record; nothing is wrong if they are gone already."""
@@ -116,24 +136,28 @@ class Pool:
 
     def leftovers(self) -> list[PoolImage]:
         """Images whose maker is dead."""
-        return [
-            image
-            for image in self.images()
-            if image.state == CREATING and not self._being_made(image)
-        ]
+        return [image for image in self.images() if self._is_left(image)]
 
-    def _being_made(self, image: PoolImage) -> bool:
-        try:
-            lock = os.open(self._lock(image.volume_id), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+    def _is_left(self, image: PoolImage) -> bool:
+        if image.state != CREATING:
             return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        with self._left(image) as found:
+            return found is not None
+
+    def discard_leftover(self, image: PoolImage) -> bool:
+        """Remove an image whose maker is dead; False where it turns out to live or to be done."""
+        with self._left(image) as found:
+            if found is not None:
+                self.discard(found)
+            return found is not None
+
+    @contextmanager
+    def _left(self, image: PoolImage) -> Iterator[PoolImage | None]:
+        """The record, held, if nobody is making its image and nobody completed it."""
+        with _locked(self._lock(image.volume_id), wait=False, unlink=True) as held:
+            # Read under the lock: before it, the maker may have been about to finish.
+            found = self.find(image.volume_id) if held else None
+            yield found if found is not None and found.state == CREATING else None
 
     def _records(self) -> Path:
         return self.folder / _RECORDS
@@ -153,6 +177,40 @@ class Pool:
             os.fsync(file.fileno())
         temporary.replace(path)
         fsync_directory(path.parent)
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool, unlink: bool = False) -> Iterator[bool]:
+    """Hold the lock file for the block; False, without ``wait``, where somebody else has it.
+
+    With ``unlink`` its file goes with the block. Whoever waited for it then holds a lock that
+    nobody else can find, notices it by the inode, and tries again.
+    """
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            if not _is_at(lock, path):
+                continue
+            try:
+                yield True
+            finally:
+                if unlink:
+                    path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(lock)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read(path: Path) -> PoolImage | None:

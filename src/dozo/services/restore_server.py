@@ -3,19 +3,19 @@
 Everything that can be refused is refused by the plan, before the first byte is written.
 """
 
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from dozo import hypervisor
 from dozo.hypervisor import Network, ServerState
 from dozo.model import clock
+from dozo.model.errors import DozoError
 from dozo.model.states import Identity
-from dozo.services import inventory, notes, restore_volume, state_files
+from dozo.services import inventory, notes, pool_use, restore_volume, state_files
 from dozo.services.errors import (
     NameNeeded,
     NoDefinition,
@@ -24,7 +24,7 @@ from dozo.services.errors import (
     RecoveryPointIncomplete,
     SnapshotsConflict,
 )
-from dozo.services.pool import Pool, checked_name
+from dozo.services.pool import Pool, PoolImage, checked_name
 from dozo.services.restore_volume import VolumeMade, VolumePlan
 from dozo.services.site import Site
 from dozo.services.snapshots import Readable, readable
@@ -33,6 +33,9 @@ from dozo.services.work import Unheard, Work
 
 if TYPE_CHECKING:
     from dozo.catalog import models
+
+# A name may be longer than a file's name can be.
+_NAMES = UUID("6f1f0a3c-5a0e-4c0d-9d0a-2f6b8f8f3b1e")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,13 @@ class ServerPlan:
     state: ServerState
     volumes: tuple[VolumePlan, ...]
     gap_seconds: float
+
+    @property
+    def note_name(self) -> str:
+        """The note that keeps a second restore from taking the same identity or name."""
+        if self.identity is Identity.KEEP:
+            return f"restore-{self.original_uuid}"
+        return f"restore-{uuid5(_NAMES, self.name)}"
 
     def shown(self) -> dict[str, Any]:
         """The plan as it can be shown: no definition, no secrets."""
@@ -279,25 +289,24 @@ def apply(site: Site, plan: ServerPlan, *, work: Work | None = None) -> ServerMa
     """
     work = work or Unheard()
     started_at = clock.monotonic()
-    pool = Pool(site.settings.pool)
     with notes.hold(
         site.settings.notes,
-        f"restore-{secrets.token_hex(8)}",
+        plan.note_name,
         what=f"server {plan.name}",
         work=f"restoring it from {len(plan.volumes)} snapshots",
         kind="restore-server",
         server=plan.name,
         images=[one.image.volume_id for one in plan.volumes],
     ):
+        # Another restore of the same server may have ended since the plan.
+        require_free(site, plan)
+        written: list[PoolImage] = []
         try:
-            made = _make_volumes(site, plan, work)
+            made = _make_volumes(site, plan, work, written)
             work.step(f"define server {plan.name}")
             uuid = _define(site, plan)
         except BaseException:
-            for one in plan.volumes:
-                image = pool.find(one.image.volume_id)
-                if image is not None and image.path == one.path:
-                    pool.discard(image)
+            _discard_unused(site, written)
             raise
     for one in plan.volumes:
         restore_volume.add_to_catalog(site, one.image)
@@ -317,11 +326,43 @@ def apply(site: Site, plan: ServerPlan, *, work: Work | None = None) -> ServerMa
     )
 
 
-def _make_volumes(site: Site, plan: ServerPlan, work: Work) -> list[VolumeMade]:
+def require_free(site: Site, plan: ServerPlan) -> None:
+    """Raises :class:`OriginalExists`, ``NameTaken`` where the server's place is taken by now."""
+    for info in hypervisor.servers(site.host):
+        if plan.identity is Identity.KEEP and info.uuid == plan.original_uuid:
+            raise OriginalExists(info.name, info.uuid)
+        if info.name == plan.name:
+            raise hypervisor.NameTaken(name=plan.name)
+
+
+def _make_volumes(
+    site: Site, plan: ServerPlan, work: Work, written: list[PoolImage]
+) -> list[VolumeMade]:
+    """``written`` gets each image that was made, also when another one fails."""
+
+    def write(one: VolumePlan) -> VolumeMade:
+        made = restore_volume.write_image(site, one, work)
+        written.append(one.image)
+        return made
+
     site.vault.snapshot(plan.volumes[0].snapshot)  # opened by this thread, then shared
     with ThreadPoolExecutor(site.settings.parallel_volumes, thread_name_prefix="dozo") as pool:
-        running = [pool.submit(restore_volume.write_image, site, one, work) for one in plan.volumes]
+        running = [pool.submit(write, one) for one in plan.volumes]
         return [future.result() for future in running]
+
+
+def _discard_unused(site: Site, images: list[PoolImage]) -> None:
+    """Remove what was made, apart from images that a server has got all the same.
+
+    Where the hypervisor cannot be asked they stay, as volumes that are attached to nothing.
+    """
+    try:
+        used = pool_use.users(site)
+    except DozoError:
+        return
+    for image in images:
+        if pool_use.user(used, image.path) is None:
+            Pool(site.settings.pool).discard(image)
 
 
 def _define(site: Site, plan: ServerPlan) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from dozo import volumes
@@ -120,13 +121,17 @@ def write_image(site: Site, plan: VolumePlan, work: Work) -> VolumeMade:
     """Make and fill the image. Touches no database: several may run in parallel threads."""
     image = plan.image
     work.step(f"restore {plan.snapshot_name} to {image.path}")
-    with Pool(site.settings.pool).making(image):
-        volumes.create_image(image.path, format=image.format, size_bytes=image.bytes_volume)
-        with volumes.open_target(image.path, format=image.format, fresh=True) as target:
-            result = site.vault.restore(
-                plan.snapshot, target, progress=work.bytes_of(f"restore {image.name}")
-            )
-            target.flush()
+    create = partial(
+        volumes.create_image, image.path, format=image.format, size_bytes=image.bytes_volume
+    )
+    with (
+        Pool(site.settings.pool).making(image, create),
+        volumes.open_target(image.path, format=image.format, fresh=True) as target,
+    ):
+        result = site.vault.restore(
+            plan.snapshot, target, progress=work.bytes_of(f"restore {image.name}")
+        )
+        target.flush()
     return VolumeMade(
         volume=image.volume_id,
         name=image.name,
