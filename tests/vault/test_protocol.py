@@ -162,26 +162,26 @@ STEPS: dict[str, Step] = {
 # Every writer against every removal, both ways round, and readers against removals.
 PAIRS = [
     *[(write, "prune") for write in ("backup", "incremental", "clone", "copy", "give_up")],
-    *[("prune", write) for write in ("backup", "incremental", "clone", "copy", "give_up")],
-    *[(write, "delete_and_prune") for write in ("incremental", "clone", "backup")],
-    *[("scrub", "prune"), ("scrub", "delete_and_prune"), ("scrub", "backup")],
-    *[("prune", "scrub"), ("rebuild", "prune"), ("prune", "rebuild"), ("rebuild", "backup")],
-    *[("prune", "prune"), ("prune", "careful_prune"), ("careful_prune", "prune")],
+    *[("prune", write) for write in ("backup", "copy", "clone")],
+    *[(write, "delete_and_prune") for write in ("incremental", "clone")],
+    *[("scrub", "prune"), ("scrub", "delete_and_prune")],
+    *[("rebuild", "prune"), ("prune", "rebuild")],
+    *[("prune", "prune"), ("careful_prune", "prune")],
     *[("undelete", "prune"), ("prune", "undelete"), ("backup", "backup"), ("copy", "copy")],
 ]
 
 # More hands than two, or more than one change of turn, are drawn at random.
 MEETINGS = [
-    (("backup", "prune"), 120),
-    (("copy", "prune"), 80),
-    (("incremental", "delete_and_prune"), 80),
-    (("clone", "delete_and_prune"), 60),
-    (("prune", "prune"), 80),
-    (("prune", "prune", "backup"), 150),
-    (("backup", "give_up", "prune"), 150),
-    (("prune", "careful_prune", "copy"), 80),
-    (("backup", "scrub", "prune"), 80),
-    (("undelete", "prune", "backup"), 80),
+    (("backup", "prune"), 72),
+    (("copy", "prune"), 48),
+    (("incremental", "delete_and_prune"), 48),
+    (("clone", "delete_and_prune"), 36),
+    (("prune", "prune"), 48),
+    (("prune", "prune", "backup"), 90),
+    (("backup", "give_up", "prune"), 90),
+    (("prune", "careful_prune", "copy"), 48),
+    (("backup", "scrub", "prune"), 48),
+    (("undelete", "prune", "backup"), 48),
 ]
 
 

@@ -29,7 +29,7 @@ MIB = 1 << 20
 
 # Examples share a vault, which makes shrinking slow and of little use.
 QUICK = settings(
-    max_examples=40, deadline=None, database=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=30, deadline=None, database=None, phases=[Phase.explicit, Phase.generate]
 )
 
 
@@ -323,8 +323,8 @@ def test_many_packs_and_index_objects(vault: Vault, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(packs, "TARGET_BYTES", 4 * CHUNK)
     monkeypatch.setattr(writer, "PACKS_PER_INDEX", 4)
     monkeypatch.setattr(writer, "MAX_RECORDS", 40)
-    for turn in range(8):
-        data = noise(600 * CHUNK, turn)
+    for turn in range(4):
+        data = noise(500 * CHUNK, turn)
         done = keep(vault, data)
         assert not vault_store(vault).index.unindexed_packs()
         assert restored(vault, done.snapshot) == data

@@ -200,7 +200,7 @@ class TwoSites(RuleBasedStateMachine):
 
 TestTwoSites = TwoSites.TestCase
 TestTwoSites.settings = settings(
-    max_examples=25 * LONG,
+    max_examples=20 * LONG,
     stateful_step_count=20,
     deadline=None,
     database=None,
