@@ -46,7 +46,7 @@ from dozo.hypervisor.inventory import DiskUse, ServerInfo, disk_uses, server, se
 from dozo.hypervisor.kvm import kvm_works
 from dozo.hypervisor.leftovers import clean_leftovers
 from dozo.hypervisor.live import DiskPlan, LiveCapture, LiveExport, LiveSettings
-from dozo.hypervisor.machines import define_secrets, define_server, destroy, start, stop, undefine
+from dozo.hypervisor.machines import define_server, destroy, start, stop, undefine
 from dozo.hypervisor.metadata import (
     RestoringMark,
     ServerMetadata,
@@ -129,7 +129,6 @@ __all__ = [
     "checkpoints",
     "clean_leftovers",
     "clear_restoring",
-    "define_secrets",
     "define_server",
     "delete_checkpoint",
     "destroy",

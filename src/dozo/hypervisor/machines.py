@@ -1,6 +1,5 @@
 """Whole servers: define, start, stop, remove."""
 
-import json
 import os
 import pwd
 import shutil
@@ -49,9 +48,12 @@ def define_server(
     """Define a stopped server from a stored definition; returns its UUID.
 
     ``disks`` gives path and format by device name; disks that it does not name are left out.
-    *Keep* takes the old UUID, MAC addresses and firmware state; *copy* makes them new. Raises
-    ``NameTaken``, ``UuidTaken``, ``DefinitionUnusable``; then nothing is left behind.
+    *Keep* takes the old UUID, MAC addresses and TPM state; *copy* makes them new. UEFI variables
+    are taken either way: they say how the disks boot. Raises ``NameTaken``, ``UuidTaken``,
+    ``DefinitionUnusable``; then nothing is left behind.
     """
+    if identity is Identity.COPY:
+        tpm = None
     try:
         old_uuid = uuid_of(definition)
         has_variables = server_state.nvram_path(parse_xml(definition)) is not None
@@ -87,22 +89,6 @@ def define_server(
         reason = message(error) if isinstance(error, libvirt.libvirtError) else str(error)
         raise DefinitionUnusable(server=name, reason=reason) from error
     return uuid
-
-
-def define_secrets(host: Host, secrets: Mapping[str, str]) -> tuple[str, ...]:
-    """Define the secrets of :func:`read_state` that this host lacks; the UUIDs of those."""
-    made = []
-    for uuid, text in secrets.items():
-        with suppress(libvirt.libvirtError):
-            host.connection.secretLookupByUUIDString(uuid)
-            continue
-        plain = json.loads(text)
-        with translated(host, "define a secret on", host.uri):
-            secret = host.connection.secretDefineXML(plain["xml"])
-            if plain["value"] is not None:
-                server_state.set_secret_value(secret, plain["value"])
-        made.append(uuid)
-    return tuple(made)
 
 
 def start(host: Host, server: str) -> None:

@@ -126,8 +126,3 @@ def _value(secret: Any) -> str | None:
         return base64.b64encode(secret.value(0)).decode()
     except libvirt.libvirtError:
         return None
-
-
-def set_secret_value(secret: Any, value: str) -> None:
-    """Give a secret the value that :func:`read_state` has kept."""
-    secret.setValue(base64.b64decode(value))
