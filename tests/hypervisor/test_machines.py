@@ -71,6 +71,18 @@ def test_the_inventory_shows_it(stopped: Server) -> None:
         info.disk("vdz")
 
 
+def test_an_image_that_is_shared_under_another_name_is_refused(
+    running: Server, make_server: Callable[..., Server]
+) -> None:
+    other = make_server(Disk(device="vda"))
+    alias = other.folder / "alias.qcow2"
+    alias.symlink_to(running.disk("vda").path)
+    text = other.domain.XMLDesc(0).replace(str(other.disk("vda").path), str(alias))
+    other.host.connection.defineXML(text)
+    disk = hypervisor.server(other.host, other.name).disk("vda")
+    assert disk.refused_reason == f"it is shared with running server {running.name}"
+
+
 def test_a_forced_stop_is_not_clean(stopped: Server) -> None:
     hypervisor.start(stopped.host, stopped.name)
     hypervisor.start(stopped.host, stopped.name)

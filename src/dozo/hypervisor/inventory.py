@@ -1,5 +1,6 @@
 """Which servers a host has, in what state, and which of their disks can be captured."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -160,7 +161,9 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
     name = domain.name()
     tree = parse_xml(domain.XMLDesc(0))
     state, reason = domain.state()
-    used_elsewhere = {use.path: use.server for use in uses if use.writing and use.server != name}
+    used_elsewhere = {
+        _real(use.path): use.server for use in uses if use.writing and use.server != name
+    }
     channel = tree.find(f"devices/channel/target[@name='{AGENT_CHANNEL}']")
     return ServerInfo(
         uuid=domain.UUIDString(),
@@ -197,10 +200,18 @@ def _disks(
         path = resolved_path(host, element)
         if source is not None and path is not None and path.startswith("/"):
             source.attrib = {"file": path}
+    paths = [source_path(element) or "" for element in tree.iterfind("devices/disk")]
+    # One image may go by several names.
+    shared = {path: used_elsewhere[_real(path)] for path in paths if _real(path) in used_elsewhere}
     return tuple(
         replace(disk, size_bytes=_size_bytes(domain, disk))
-        for disk in disks_of(tree, used_elsewhere=used_elsewhere)
+        for disk in disks_of(tree, used_elsewhere=shared)
     )
+
+
+def _real(path: str) -> str:
+    """A path without symbolic links; the name of a network image stays as it is."""
+    return os.path.realpath(path) if path.startswith("/") else path
 
 
 def _size_bytes(domain: Any, disk: DiskInfo) -> int | None:
