@@ -8,14 +8,14 @@ from dozo.vault.keys import PublicKey
 from dozo.vault.manifest import SealedRoot
 from dozo.vault.prune import PruneReport
 from dozo.vault.scrub import Finding, ScrubReport
-from dozo.vault.vault import (
+from dozo.vault.values import (
     BackupResult,
     RestoreResult,
     SnapshotDraft,
     SnapshotInfo,
-    Vault,
     VaultStats,
 )
+from dozo.vault.vault import Vault
 from dozo.vault.verify import Check, Scope
 
 __all__ = [
