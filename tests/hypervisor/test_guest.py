@@ -26,6 +26,7 @@ from dozo.hypervisor.errors import (
     AgentAbsent,
     AgentHung,
     DiskInUse,
+    FrozenAlready,
     NotKnownUnmounted,
     ServerStopped,
 )
@@ -192,6 +193,24 @@ def test_a_freeze_that_lasts_too_long_is_ended_by_the_watchdog(
         assert live.consistency is Consistency.CRASH
         assert live.freeze_problem is not None
         live.finish(keep_checkpoint=False)
+
+
+def test_a_freeze_that_is_not_its_own_is_left_alone(
+    guest: "Guest", host: Host, settings: LiveSettings
+) -> None:
+    agent = GuestAgent.of(host, guest.name)
+    agent.freeze(30)
+    try:
+        with capture(host, guest, settings, "vda") as live:
+            assert live.consistency is Consistency.CRASH
+            assert "frozen already" in (live.freeze_problem or "")
+            live.finish(keep_checkpoint=False)
+        with pytest.raises(FrozenAlready):
+            capture(host, guest, replace(settings, freeze=Freeze.REQUIRED), "vda")
+        assert agent.is_frozen()
+    finally:
+        agent.thaw()
+    assert notes(settings) == []
 
 
 def test_without_an_agent_the_capture_is_crash_consistent_or_refused(

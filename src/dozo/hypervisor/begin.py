@@ -21,6 +21,7 @@ from dozo.hypervisor.errors import (
     AgentError,
     CaptureFailed,
     DiskRefused,
+    FrozenAlready,
     ScratchFull,
     ServerBusy,
     ServerNotRunning,
@@ -236,6 +237,9 @@ class _Instant:
         agent = GuestAgent.of(self.host, self.info.uuid)
         try:
             agent.ping()
+            # Before the watchdog is armed: it would end a freeze that is somebody else's.
+            if agent.is_frozen():
+                raise FrozenAlready(server=self.info.name)
             self.arm()
             instant, self.times = frozen(
                 agent,

@@ -244,6 +244,16 @@ class AgentRefused(AgentError):
 
 
 @dataclass(eq=False)
+class FrozenAlready(AgentError):
+    """Something else has frozen the guest, and will thaw it when it sees fit."""
+
+    code = "hypervisor.frozen_already"
+    text = "server {self.server} is frozen already, and not by this snapshot"
+    hint = "Wait until the other tool is done, or thaw it: `virsh domfsthaw {self.server}`."
+    server: str
+
+
+@dataclass(eq=False)
 class DiskInUse(HypervisorError):
     """A volume that should be unmounted is in use inside the guest."""
 
