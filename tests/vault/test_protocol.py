@@ -9,10 +9,12 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
 from dozo.blobs import Blobs, MemoryBlobs
+from dozo.model import clock
 from dozo.vault import Keyring, SnapshotDraft, Vault, backup, packs, writer
 from dozo.vault.errors import SnapshotDeleted, SnapshotUnknown, UndeleteTooLate
 from dozo.vault.index import Index
@@ -31,6 +33,7 @@ from .support import (
     kill,
     new_vault,
     noise,
+    restored,
 )
 
 # The long form: DOZO_SWEEP=50 runs fifty times as many random meetings.
@@ -81,6 +84,9 @@ class Scene:
 
     def careful_prune(self, blobs: Blobs) -> object:
         return self.open(blobs).prune()
+
+    def delete_kept(self, blobs: Blobs) -> object:
+        return self.open(blobs).delete([self.kept])
 
     def delete_and_prune(self, blobs: Blobs) -> object:
         vault = self.open(blobs)
@@ -254,3 +260,23 @@ def test_a_pack_that_came_while_the_writer_was_at_work_is_watched_too(scene: Sce
         patch.setattr(backup, "READ_BYTES", CHUNK)
         done = vault.backup(Slow(data), SnapshotDraft(name="slow"), crash=crash)
     check_all(vault, {scene.kept: scene.kept_data, done.snapshot: data})
+
+
+def test_a_hold_that_was_granted_keeps_the_snapshot_within_reach(scene: Scene) -> None:
+    """Whatever a deletion and a prune without grace do at the same time."""
+
+    def hold(blobs: Blobs) -> object:
+        return scene.open(blobs).hold(scene.kept, clock.now() + timedelta(days=9))
+
+    granted = 0
+    for seed in range(150 * FACTOR):
+        blobs = copy_of(scene.blobs)
+        operations = [hold, scene.delete_kept, scene.prune]
+        results, schedule = interleaved(blobs, operations, random_switches(seed, 60))
+        if isinstance(results[0], BaseException):
+            continue
+        granted += 1
+        vault = scene.open(blobs)
+        vault.undelete([scene.kept])
+        assert restored(vault, scene.kept) == scene.kept_data, schedule.trace
+    assert granted > 50

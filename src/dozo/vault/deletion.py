@@ -183,10 +183,10 @@ def hold(blobs: Blobs, snapshot: str, until: datetime, note: str) -> Hold:
         "note": note,
     }
     store_document(blobs, hold_key(snapshot, name), ObjectKind.HOLD, document)
-    # A purge looks for holds after it has decided; so either it sees this one, or it had
-    # decided before and is seen here.
+    # A deletion that came meanwhile gives way, unless a purge has made it final: then the
+    # purge may have begun to remove what it no longer had to keep.
     deletion = deletion_of(blobs, snapshot)
-    if deletion is not None and deletion.purged:
+    if deletion is not None and not _resolve(blobs, deletion, UNDELETED):
         blobs.delete(hold_key(snapshot, name))
         raise UndeleteTooLate(url=blobs.url, snapshot=snapshot)
     return Hold(snapshot=snapshot, until=until, note=note)
