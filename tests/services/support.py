@@ -109,6 +109,7 @@ def store(
     name: str | None = None,
     point: str | None = None,
     at: datetime = NOON,
+    encrypted: bool = False,
 ) -> str:
     """Put a snapshot into a site's vault and catalog as a capture would; its id."""
     members = tuple(
@@ -126,6 +127,7 @@ def store(
             is_root=device == "vda",
             format="qcow2",
             path=f"/x/{server.name}-{device}",
+            encrypted=encrypted,
         ),
         capture=CaptureFacts(mode=CaptureMode.LIVE, consistency=Consistency.FILESYSTEM),
         server=ServerFacts(uuid=str(server.uuid), name=server.name),

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+AcceptPlaintext = Annotated[
+    bool,
+    typer.Option("--accept-plaintext", help="Restore what was encrypted as plain data."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

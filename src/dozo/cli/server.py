@@ -7,6 +7,7 @@ import typer
 
 from dozo.cli.opened import site_of
 from dozo.cli.output import (
+    AcceptPlaintext,
     AsJson,
     finish,
     print_facts,
@@ -121,6 +122,7 @@ def create(
     name: Annotated[str, typer.Option(help="The new server's name.")],
     network: Annotated[Network, typer.Option(help="Where its network goes.")] = Network.SAME,
     start: Annotated[bool, typer.Option("--start", help="Start it at the end.")] = False,
+    accept_plaintext: AcceptPlaintext = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new server from a template; it stays stopped unless --start is given."""
@@ -130,7 +132,7 @@ def create(
         plan = restore_server.plan_from_template(
             site, template, name=name, network=network_of(network), start=start
         )
-        made = restore_server.apply(site, plan, work=work)
+        made = restore_server.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
     if as_json:
         print_json(made)
         return
@@ -156,6 +158,7 @@ def restore(
     ] = None,
     network: Annotated[Network, typer.Option(help="Where its network goes.")] = Network.SAME,
     start: Annotated[bool, typer.Option("--start", help="Start it at the end.")] = False,
+    accept_plaintext: AcceptPlaintext = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -180,7 +183,7 @@ def restore(
             if as_json:
                 print_json(plan.shown())
             return
-        made = restore_server.apply(site, plan, work=work)
+        made = restore_server.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
     if as_json:
         print_json(made)
         return
@@ -288,6 +291,9 @@ def _say_plan(plan: "ServerPlan") -> None:
     )
     if plan.gap_seconds:
         say(f"The snapshots are {_span(plan.gap_seconds)} apart.")
+    for one in plan.volumes:
+        if one.warning:
+            say(f"{one.device}: {one.warning}.")
 
 
 def _span(seconds: float) -> str:

@@ -7,6 +7,7 @@ import typer
 
 from dozo.cli.opened import site_of
 from dozo.cli.output import (
+    AcceptPlaintext,
     AsJson,
     finish,
     print_facts,
@@ -101,6 +102,7 @@ def create(
     snapshot: Annotated[str, typer.Option(help="The snapshot whose bytes it gets.")],
     name: Annotated[str, typer.Option(help="The new volume's name.")],
     format: Annotated[ImageFormat, typer.Option(help="The image's format.")] = ImageFormat.QCOW2,
+    accept_plaintext: AcceptPlaintext = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new volume from a snapshot; it is attached to nothing at first."""
@@ -108,7 +110,9 @@ def create(
 
     with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
         plan = restore_volume.plan(site, snapshot, name=name, format=format.value)
-        made = restore_volume.apply(site, plan, work=work)
+        if plan.warning and not as_json:
+            say(f"{plan.snapshot_name}: {plan.warning}.")
+        made = restore_volume.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
     if as_json:
         print_json(made)
         return

@@ -115,6 +115,19 @@ class MarkOfOther(DozoError):
 
 
 @dataclass(eq=False)
+class PlaintextNotAccepted(DozoError):
+    """The source's image was encrypted, and what is restored of it would not be."""
+
+    code = "restore.plaintext"
+    kind = ErrorKind.REFUSED
+    text = (
+        "the volume of snapshot {self.snapshot} was encrypted and would be restored as plain data"
+    )
+    hint = "Add --accept-plaintext if the site's pool is where its data may lie in the clear."
+    snapshot: str
+
+
+@dataclass(eq=False)
 class NoSafetySnapshot(DozoError):
     """An in-place restore without a safety snapshot cannot be taken back."""
 

@@ -78,6 +78,7 @@ class ServerPlan:
                     "created_at": one.created_at,
                     "bytes_volume": one.bytes_volume,
                     "path": one.path,
+                    "warning": one.warning,
                 }
                 for one in self.volumes
             ],
@@ -281,12 +282,17 @@ def _stored_bytes(site: Site, found: Readable) -> int:
     return min(found.info.chunks * site.vault.header.chunk_bytes, found.info.bytes_volume)
 
 
-def apply(site: Site, plan: ServerPlan, *, work: Work | None = None) -> ServerMade:
+def apply(
+    site: Site, plan: ServerPlan, *, accept_plaintext: bool = False, work: Work | None = None
+) -> ServerMade:
     """Make the volumes, then the server, then start it if the plan says so.
 
     All or nothing: until the server is defined a failure removes the images again, and so does
     the next clean-up after a crash. A failed start leaves the restored server, stopped.
+    Raises ``PlaintextNotAccepted``, unless ``accept_plaintext``, where a volume was encrypted.
     """
+    for one in plan.volumes:
+        restore_volume.require_accepted(one, accept_plaintext=accept_plaintext)
     work = work or Unheard()
     started_at = clock.monotonic()
     with notes.hold(

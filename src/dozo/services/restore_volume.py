@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from dozo import volumes
-from dozo.services.errors import VolumeNameTaken
+from dozo.services.errors import PlaintextNotAccepted, VolumeNameTaken
 from dozo.services.facts import VolumeFacts
 from dozo.services.pool import Pool, PoolImage
 from dozo.services.site import Site
@@ -16,13 +16,22 @@ from dozo.services.work import Unheard, Work
 
 @dataclass(frozen=True, kw_only=True)
 class VolumePlan:
-    """A volume to be made. ``volume_id`` is new, or that of a volume that is gone."""
+    """A volume to be made. ``volume_id`` is new, or that of a volume that is gone.
+
+    ``encrypted`` says that the source's image was; the new one is plain.
+    """
 
     snapshot: str
     snapshot_name: str
     created_at: datetime
     image: PoolImage
     device: str
+    encrypted: bool
+
+    @property
+    def warning(self) -> str | None:
+        """What whoever asked for it should know before."""
+        return "encrypted at the source, restored as plain data" if self.encrypted else None
 
     @property
     def path(self) -> str:
@@ -94,6 +103,7 @@ def plan_from_id(
         snapshot_name=found.name,
         created_at=found.info.created_at,
         device=facts.device,
+        encrypted=facts.encrypted,
         image=PoolImage(
             volume_id=str(volume_id or uuid4()),
             name=name,
@@ -110,11 +120,23 @@ def plan_from_id(
     )
 
 
-def apply(site: Site, plan: VolumePlan, *, work: Work | None = None) -> VolumeMade:
-    """Make the volume; on failure, or after a crash and the next clean-up, no trace is left."""
+def apply(
+    site: Site, plan: VolumePlan, *, accept_plaintext: bool = False, work: Work | None = None
+) -> VolumeMade:
+    """Make the volume; on failure, or after a crash and the next clean-up, no trace is left.
+
+    Raises :class:`PlaintextNotAccepted`.
+    """
+    require_accepted(plan, accept_plaintext=accept_plaintext)
     made = write_image(site, plan, work or Unheard())
     add_to_catalog(site, plan.image)
     return made
+
+
+def require_accepted(plan: VolumePlan, *, accept_plaintext: bool) -> None:
+    """Raises :class:`PlaintextNotAccepted` where encrypted data would become plain unasked."""
+    if plan.encrypted and not accept_plaintext:
+        raise PlaintextNotAccepted(plan.snapshot_name)
 
 
 def write_image(site: Site, plan: VolumePlan, work: Work) -> VolumeMade:
