@@ -1,11 +1,12 @@
 """Attaching volumes to servers, detaching them, and deleting those that are attached to none."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo import hypervisor
 from dozo.hypervisor import DiskAttachment
-from dozo.services import found, inventory, notes
+from dozo.services import found, inventory, notes, pool_use
 from dozo.services.errors import (
     VolumeAttached,
     VolumeForeign,
@@ -14,6 +15,7 @@ from dozo.services.errors import (
     VolumeRestoring,
 )
 from dozo.services.found import FoundServer
+from dozo.services.notes import HeldNote
 from dozo.services.pool import Pool
 from dozo.services.site import Site
 
@@ -89,15 +91,26 @@ def plan_attach(
 
 
 def attach(site: Site, plan: AttachPlan) -> Attachment:
-    """Attach the volume, to the running server and to its definition as its state needs."""
+    """Attach the volume, to the running server and to its definition as its state needs.
+
+    Raises what :func:`plan_attach` raises: it may have changed since.
+    """
     server = plan.server
-    with notes.hold(
-        site.settings.notes,
-        server.note_name,
-        what=f"server {server.row.name}",
-        work=f"attaching volume {plan.volume}",
-        kind="attach",
+    work = f"attaching volume {plan.volume}"
+    with (
+        notes.hold(
+            site.settings.notes,
+            server.note_name,
+            what=f"server {server.row.name}",
+            work=work,
+            kind="attach",
+        ),
+        hold_volume(site, plan.volume_id, plan.volume, work=work),
     ):
+        row = found.volume(site, plan.volume_id)
+        require_unattached(row)
+        if row.path != plan.path:
+            raise VolumeGone(row.name)
         hypervisor.attach(
             site.host,
             server.uuid,
@@ -114,6 +127,19 @@ def attach(site: Site, plan: AttachPlan) -> Attachment:
     return _attachment(row, server)
 
 
+def hold_volume(
+    site: Site, volume_id: str, name: str, *, work: str
+) -> AbstractContextManager[HeldNote]:
+    """Keep other work off a volume that may change hands; raises ``Busy``.
+
+    Its own note, also while the server's is held: a volume that is attached to nothing is known
+    by no other, and before the note is held it may come to a server or leave it.
+    """
+    return notes.hold(
+        site.settings.notes, f"volume-{volume_id}", what=f"volume {name}", work=work, kind="part"
+    )
+
+
 def detach(site: Site, volume_reference: str, server_reference: str) -> Attachment:
     """Detach a volume and wait until the guest has let go of it.
 
@@ -122,22 +148,32 @@ def detach(site: Site, volume_reference: str, server_reference: str) -> Attachme
     server = found.server(site, server_reference)
     row = server.row.volumes.filter(device=volume_reference, state="attached").first()
     row = row or site.catalog.volume(volume_reference)
+    _require_attached(row, server)
+    work = f"detaching volume {row.name}"
+    with (
+        notes.hold(
+            site.settings.notes,
+            server.note_name,
+            what=f"server {server.row.name}",
+            work=work,
+            kind="detach",
+        ),
+        hold_volume(site, str(row.volume_id), row.name, work=work),
+    ):
+        row = found.volume(site, str(row.volume_id))
+        _require_attached(row, server)
+        done = _attachment(row, server)
+        hypervisor.detach(site.host, server.uuid, row.device)
+        inventory.sync(site)
+    return done
+
+
+def _require_attached(row: "models.Volume", server: FoundServer) -> None:
     if row.state != "attached" or row.server_id != server.row.uuid:
         raise VolumeNotAttached(row.name, server.row.name)
     if row.restoring_snapshot:
         # The mark in the domain is what keeps a half restored volume from being used.
         raise VolumeRestoring(row.name, row.restoring_snapshot[:12])
-    done = _attachment(row, server)
-    with notes.hold(
-        site.settings.notes,
-        server.note_name,
-        what=f"server {server.row.name}",
-        work=f"detaching volume {row.name}",
-        kind="detach",
-    ):
-        hypervisor.detach(site.host, server.uuid, row.device)
-        inventory.sync(site)
-    return done
 
 
 def delete_volume(site: Site, reference: str) -> VolumeDeleted:
@@ -153,8 +189,10 @@ def delete_volume(site: Site, reference: str) -> VolumeDeleted:
 
 
 def remove(site: Site, row: "models.Volume") -> VolumeDeleted:
-    """Remove an image of the pool and its record; the row stays while snapshots need it."""
-    done = VolumeDeleted(volume=str(row.volume_id), name=row.name, path=row.path)
+    """Remove an image of the pool and its record; the row stays while snapshots need it.
+
+    Raises :class:`VolumeAttached`, :class:`VolumeGone`, :class:`VolumeForeign`.
+    """
     with notes.hold(
         site.settings.notes,
         f"volume-{row.volume_id}",
@@ -162,10 +200,16 @@ def remove(site: Site, row: "models.Volume") -> VolumeDeleted:
         work="deleting it",
         kind="delete",
     ):
+        row = found.volume(site, str(row.volume_id))
+        require_unattached(row, restoring_too=True)
+        done = VolumeDeleted(volume=str(row.volume_id), name=row.name, path=row.path)
         pool = Pool(site.settings.pool)
         image = pool.find(row.volume_id)
         if image is None or image.path != row.path:
             raise VolumeForeign(row.name, row.path)
+        server = pool_use.user(pool_use.users(site), image.path)
+        if server is not None:
+            raise VolumeAttached(row.name, server, row.device)
         pool.discard(image)
         if row.snapshots.exists():
             row.state, row.server, row.restoring_snapshot = "gone", None, ""
