@@ -14,7 +14,18 @@ import pytest
 
 from dozo import hypervisor
 from dozo.model import clock
-from dozo.services import leftovers, notes, protect, replicate, restore_server, views
+from dozo.services import (
+    inventory,
+    leftovers,
+    notes,
+    project,
+    protect,
+    replicate,
+    restore_in_place,
+    restore_server,
+    restore_volume,
+    views,
+)
 from dozo.services.pool import Pool, PoolImage
 from dozo.services.site import Site
 
@@ -243,6 +254,84 @@ def test_killed_during_an_in_place_restore(host_site: Site, machine: Machine) ->
     (line,) = cleaned(host_site)
     assert "--resume" in line
     assert "--go-back" in line
+
+
+@pytest.mark.libvirt
+def test_killed_while_an_unattached_volume_is_put_back(host_site: Site, machine: Machine) -> None:
+    machine.kill()
+    point = protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    made = restore_volume.apply(
+        host_site, restore_volume.plan(host_site, "point-vdb", name=f"{machine.name}-x")
+    )
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo.services import restore_in_place
+        type(site.vault).restore_in_place = lambda *a, **k: die()
+        plan = restore_in_place.plan(site, {made.volume!r}, "point-vdb")
+        restore_in_place.apply(site, plan)
+        """,
+    )
+    # The catalog is lost: of the volume only its record in the pool and the note are left.
+    lost = host_site.catalog.volume(made.volume)
+    lost.snapshots.all().delete()
+    lost.delete()
+    for _ in range(2):
+        (line,) = cleaned(host_site)
+        assert f"{made.path} may be half written" in line
+    inventory.sync(host_site)
+    row = host_site.catalog.volume(made.volume)
+    assert row.restoring_snapshot == point.snapshots[1].snapshot
+    assert row.safety_snapshot
+    (line,) = cleaned(host_site)
+    assert "--resume" in line
+    assert cleaned(host_site) == []
+    project.rebuild(host_site)
+    restore_in_place.apply(host_site, restore_in_place.plan_go_back(host_site, made.volume))
+    image = Pool(host_site.settings.pool).find(made.volume)
+    assert image is not None
+    assert (image.restoring, image.safety) == ("", "")
+
+
+@pytest.mark.libvirt
+def test_a_catalog_rebuilt_before_clean_up_learns_it_from_the_note(
+    host_site: Site, machine: Machine
+) -> None:
+    protect.apply(host_site, protect.plan_server(host_site, machine.name, name="point"))
+    machine.kill()
+    row = host_site.catalog.volume(f"{machine.name}/vda")
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo.services import restore_in_place
+        type(site.vault).restore_in_place = lambda *a, **k: die()
+        plan = restore_in_place.plan(site, {machine.name + "/vda"!r}, "point-vda")
+        restore_in_place.apply(site, plan)
+        """,
+    )
+    host_site.catalog.volumes.update(restoring_snapshot="", safety_snapshot="")
+    (line,) = cleaned(host_site)
+    assert "--resume" in line
+    row.refresh_from_db()
+    assert row.restoring_snapshot
+    assert row.safety_snapshot
+
+
+@pytest.mark.libvirt
+def test_killed_after_the_only_volume_was_stored_keeps_it(
+    host_site: Site, machine: Machine
+) -> None:
+    run_until_killed(
+        host_site,
+        f"""
+        from dozo.services import snapshots
+        snapshots.record_new = lambda *a, **k: die()
+        protect.apply(site, protect.plan_volume(site, {machine.name + "/vda"!r}, name="k"))
+        """,
+    )
+    lines = cleaned(host_site)
+    assert any("complete already" in one for one in lines)
+    assert [one.name for one in views.list_snapshots(host_site)] == ["k"]
 
 
 def test_killed_during_a_copy(pair: tuple[Site, Site]) -> None:

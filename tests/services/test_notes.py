@@ -58,6 +58,10 @@ def test_a_killed_writer_leaves_a_note_that_is_known_to_be_stale(tmp_path: Path)
     with notes.take_over(left) as note:
         assert note is not None
         assert note.body["step"] == 2
+    assert len(notes.stale(tmp_path)) == 1
+    with notes.take_over(left) as note:
+        assert note is not None
+        notes.forget(note)
     assert notes.stale(tmp_path) == []
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import libvirt
 import pytest
 
-from dozo import hypervisor
-from dozo.hypervisor import DeviceTaken, NameTaken, RestoringMark, ServerRunning
+from dozo import hypervisor, volumes
+from dozo.catalog.errors import VolumeUnknown
+from dozo.hypervisor import DeviceTaken, NameTaken, RestoringMark, ServerRunning, ServerStarted
 from dozo.model.states import Identity
 from dozo.model.volume_io import ByteTarget
 from dozo.services import (
@@ -45,6 +46,7 @@ from dozo.services.notes import Busy
 from dozo.services.pool import Pool
 from dozo.services.protect import Protected
 from dozo.services.site import Site
+from dozo.volumes import ImageInUse
 
 from .domains import MIB, PREFIX, Machine, define, raw_bytes, run
 from .support import Hooked
@@ -436,6 +438,97 @@ def test_starting_during_an_in_place_restore_is_refused(
     # The hook runs during the safety snapshot, under the restore's own note.
     restore_in_place.apply(host_site, plan, work=Hooked(start))
     assert len(refused) == 1
+
+
+def test_a_plan_that_is_not_true_any_more_writes_nothing(
+    host_site: Site, machine: Machine, interrupted: bytes
+) -> None:
+    volume = f"{machine.name}/vda"
+    resume = restore_in_place.plan_resume(host_site, volume)
+    back = restore_in_place.plan_go_back(host_site, volume)
+    other = restore_in_place.plan(host_site, f"{machine.name}/vdb", "point-vdb")
+    restore_in_place.apply(host_site, back)
+    with pytest.raises(NotRestoring):
+        restore_in_place.apply(host_site, resume)
+    assert machine.content("vda") == interrupted
+    machine.start()
+    with pytest.raises(ServerRunning):
+        restore_in_place.apply(host_site, other)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["still-runs", "ended-again"])
+def test_a_start_between_the_safety_snapshot_and_the_writing_leaves_no_mark(
+    host_site: Site,
+    machine: Machine,
+    point: Protected,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ends: bool,
+) -> None:
+    plan = restore_in_place.plan(host_site, f"{machine.name}/vda", "point-vda")
+    real = volumes.open_target
+
+    def open_late(*arguments: Any, **options: Any) -> Any:
+        machine.start()
+        machine.write("vda", 3 * MIB, 65536, 0x66)
+        if ends:
+            machine.kill()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(volumes, "open_target", open_late)
+    with pytest.raises(ServerStarted if ends else ImageInUse):
+        restore_in_place.apply(host_site, plan)
+    if not ends:
+        machine.kill()
+    assert machine.content("vda")[3 * MIB : 3 * MIB + 65536] == b"\x66" * 65536
+    assert power.start(host_site, machine.name).state == "running"
+
+
+@pytest.fixture
+def loose(host_site: Site, point: Protected) -> restore_volume.VolumeMade:
+    """A volume that is attached to nothing."""
+    return restore_volume.apply(
+        host_site, restore_volume.plan(host_site, "point-vdb", name=f"{PREFIX}loose")
+    )
+
+
+def test_what_changes_hands_is_let_alone_by_others(
+    host_site: Site,
+    machine: Machine,
+    loose: restore_volume.VolumeMade,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_place = restore_in_place.plan(host_site, loose.volume, "point-vdb")
+    attach = attaching.plan_attach(host_site, loose.volume, machine.name)
+    real = hypervisor.attach
+
+    def attach_late(*arguments: Any) -> str:
+        with pytest.raises(Busy):
+            attaching.delete_volume(host_site, loose.volume)
+        with pytest.raises(Busy):
+            restore_in_place.apply(host_site, in_place)
+        return real(*arguments)
+
+    monkeypatch.setattr(hypervisor, "attach", attach_late)
+    attaching.attach(host_site, attach)
+    row = host_site.catalog.volume(loose.volume)
+    with pytest.raises(VolumeAttached):
+        attaching.remove(host_site, row)
+    with pytest.raises(VolumeAttached):
+        restore_in_place.apply(host_site, in_place)
+    with pytest.raises(VolumeAttached):
+        attaching.attach(host_site, attach)
+    assert Path(loose.path).exists()
+
+
+def test_a_plan_to_attach_what_was_deleted_since_is_refused(
+    host_site: Site, machine: Machine, loose: restore_volume.VolumeMade
+) -> None:
+    attach = attaching.plan_attach(host_site, loose.volume, machine.name)
+    attaching.delete_volume(host_site, loose.volume)
+    with pytest.raises(VolumeUnknown):
+        attaching.attach(host_site, attach)
+    assert len(hypervisor.server(host_site.host, machine.name).disks) == 2
 
 
 def test_foreign_images_are_not_deleted(host_site: Site, machine: Machine) -> None:

@@ -89,6 +89,8 @@ class _Matcher:
                 tenant=server.tenant,
                 created_here=image is not None,
                 origin_snapshot=image.origin_snapshot if image else "",
+                restoring_snapshot=image.restoring if image else "",
+                safety_snapshot=image.safety if image else "",
             )
         row.server = server
         row.state = "attached"
@@ -136,6 +138,7 @@ class _Matcher:
             state="creating"
         ):
             here = self._is_here(row)
+            self._take_mark(row)
             state = "unattached" if here else "gone"
             # A volume keeps its server while it is gone: it is what its snapshots were taken of.
             server = None if here else row.server
@@ -146,6 +149,16 @@ class _Matcher:
         for image in self.images.values():
             if image.state == READY and UUID(image.volume_id) not in known:
                 self._take_image(image)
+
+    def _take_mark(self, row: "models.Volume") -> None:
+        """A catalog that was lost meanwhile learns of an in-place restore from the pool."""
+        image = self.images.get(row.path)
+        if image is None or UUID(image.volume_id) != row.volume_id:
+            return
+        if image.restoring and not row.restoring_snapshot:
+            row.restoring_snapshot = image.restoring
+            row.safety_snapshot = image.safety
+            row.save()
 
     def _is_here(self, row: "models.Volume") -> bool:
         """Whether an unattached volume's image is at this site.
@@ -173,6 +186,8 @@ class _Matcher:
             bytes_volume=image.bytes_volume,
             created_here=True,
             origin_snapshot=image.origin_snapshot,
+            restoring_snapshot=image.restoring,
+            safety_snapshot=image.safety,
         )
 
 

@@ -41,6 +41,8 @@ def clean(site: Site) -> Cleaned:
         with notes.take_over(stale) as note:
             if note is not None:
                 lines += _clean_note(site, note)
+                if not _is_needed(site, note):
+                    notes.forget(note)
     lines += _clean_images(site)
     return Cleaned(lines=tuple(lines))
 
@@ -74,20 +76,50 @@ def _clean_note(site: Site, note: Note) -> list[str]:
     if kind == "restore-server":
         return [line + _discard_images(site, note)]
     if kind == "restore-in-place":
-        volume = site.catalog.volumes.filter(volume_id=str(note.body.get("volume"))).first()
-        if volume is None or not volume.restoring_snapshot:
-            return [line + " before anything was written"]
-        finish = f"finish it with `dozo volume restore {volume.name} --resume`"
-        return [f"{line}; {finish}, or take back what was there with --go-back"]
+        return [line + _take_up_restore(site, note)]
+    if kind == "part":
+        return []
     if kind == "copy":
         _fail_copies(site, str(note.body.get("peer", "")))
         return [line + "; copy again, what arrived is not sent again"]
     return [line]
 
 
+def _is_needed(site: Site, note: Note) -> bool:
+    """Whether a note is all that is known of a volume that may be half written."""
+    body = note.body
+    if body.get("kind") != "restore-in-place" or not body.get("writing") or body.get("written"):
+        return False
+    if not Path(str(body.get("path"))).exists():
+        return False
+    return not site.catalog.volumes.filter(volume_id=str(note.body.get("volume"))).exists()
+
+
+def _take_up_restore(site: Site, note: Note) -> str:
+    """Put the marks of an interrupted in-place restore back where a lost catalog had them."""
+    if not note.body.get("writing"):
+        return " before anything was written"
+    if note.body.get("written"):
+        return " when everything was written"
+    volume = site.catalog.volumes.filter(volume_id=str(note.body.get("volume"))).first()
+    if volume is None:
+        return (
+            f"; {note.body.get('path')} may be half written: let `dozo rebuild` find it before"
+            " you use it"
+        )
+    if not volume.restoring_snapshot:
+        volume.restoring_snapshot = str(note.body.get("snapshot"))
+        volume.safety_snapshot = str(note.body.get("safety", ""))
+        volume.save()
+    finish = f"finish it with `dozo volume restore {volume.name} --resume`"
+    return f"; {finish}, or take back what was there with --go-back"
+
+
 def _forget_partial_point(site: Site, note: Note) -> str:
     """Delete those snapshots of an interrupted recovery point that got into the vault."""
     point = note.body.get("recovery_point")
+    if not point:
+        return _record_single(site, note)
     members = [info for info in site.vault.snapshots() if point and info.group == point]
     if not members:
         return "; nothing of it is left"
@@ -106,6 +138,21 @@ def _forget_partial_point(site: Site, note: Note) -> str:
         return " when it was complete already; it is kept"
     site.vault.delete([info.snapshot for info in members], reason="incomplete")
     return f"; {len(members)} snapshots of the incomplete recovery point were deleted"
+
+
+def _record_single(site: Site, note: Note) -> str:
+    """The snapshot of one volume, if it got into the vault before the catalog heard of it."""
+    name = note.body.get("snapshot")
+    known = set(site.catalog.snapshots.values_list("snapshot_id", flat=True))
+    for info in site.vault.snapshots():
+        if info.snapshot in known or info.group:
+            continue
+        facts = project.read_facts(info)
+        if facts is not None and facts.name == name:
+            project.record(site, info)
+            project.refresh_copies(site, site.own_row, site.vault, [info], only=True)
+            return " when it was complete already; it is kept"
+    return "; nothing of it is left"
 
 
 def _discard_images(site: Site, note: Note) -> str:

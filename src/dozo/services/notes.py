@@ -101,7 +101,7 @@ def hold(directory: Path, name: str, *, what: str, work: str, **body: object) ->
 
 @contextmanager
 def take_over(note: Note) -> Iterator[Note | None]:
-    """Hold a leftover while it is cleaned up, and forget it at the end of the block.
+    """Hold a leftover while it is cleaned up; it stays unless the block calls :func:`forget`.
 
     None where somebody else cleans it up, or has begun new work under its name.
     """
@@ -111,9 +111,13 @@ def take_over(note: Note) -> Iterator[Note | None]:
             yield None
             return
         yield _read(note.path, alive=False)
-        note.path.unlink(missing_ok=True)
     finally:
         os.close(lock)
+
+
+def forget(note: Note) -> None:
+    """Remove a leftover that was taken over, once nothing more is to be learnt from it."""
+    note.path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int) -> bool:

@@ -41,6 +41,10 @@ class PoolImage:
     bus: str = ""
     serial: str = ""
     is_root: bool = False
+    # The snapshots of an in-place restore that has begun and not ended: of a volume that is
+    # attached to nothing, only this and the catalog know.
+    restoring: str = ""
+    safety: str = ""
 
 
 class Pool:
@@ -116,6 +120,15 @@ class Pool:
         Path(image.path).unlink(missing_ok=True)
         fsync_directory(self.folder)
         self.forget(image)
+
+    def mark_restoring(self, volume_id: UUID | str, *, restoring: str, safety: str) -> None:
+        """Note an in-place restore beside the image, durably; empty texts when it has ended.
+
+        Nothing happens for a volume that has no record.
+        """
+        image = self.find(volume_id)
+        if image is not None and (image.restoring, image.safety) != (restoring, safety):
+            self._write(replace(image, restoring=restoring, safety=safety))
 
     def forget(self, image: PoolImage) -> None:
         """Remove the record alone."""

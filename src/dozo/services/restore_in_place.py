@@ -1,27 +1,32 @@
 """A stopped server's volume back to a snapshot, in place.
 
-The order is what makes it safe: a safety snapshot of what is there now; then the marks, in the
-catalog and in the domain itself, that keep the server from starting; then the writing; then the
-marks go. Interrupted anywhere, the volume is either untouched or marked, and a marked one is
-finished with *resume* or taken back with *go back*.
+The order is what makes it safe: a safety snapshot of what is there now; then the image is opened,
+which keeps others out; then the marks, in the catalog and in the domain itself or beside the
+image, that keep the server from starting; then the writing; then the marks go. Interrupted
+anywhere, the volume is either untouched or marked, and a marked one is finished with *resume* or
+taken back with *go back*.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo import hypervisor, volumes
 from dozo.hypervisor import RestoringMark
-from dozo.services import found, notes, protect
+from dozo.services import attaching, found, notes, protect
 from dozo.services.capture_plan import CapturePlan
 from dozo.services.errors import (
     MarkOfOther,
     NoSafetySnapshot,
     NotRestoring,
     SizeDiffers,
+    VolumeAttached,
     VolumeGone,
+    VolumeNotAttached,
     VolumeRestoring,
 )
 from dozo.services.found import FoundServer
+from dozo.services.pool import Pool
 from dozo.services.site import Site
 from dozo.services.snapshots import readable
 from dozo.services.work import Unheard, Work
@@ -142,31 +147,31 @@ def _plan(
 
 
 def apply(site: Site, plan: InPlacePlan, *, work: Work | None = None) -> PutBack:
-    """Put the volume back. Interrupted, it can be resumed or taken back."""
+    """Put the volume back. Interrupted, it can be resumed or taken back.
+
+    Raises also what the planning raises: the volume may have changed since.
+    """
     work = work or Unheard()
-    name = plan.server.note_name if plan.server else f"volume-{plan.volume_id}"
-    row = site.catalog.volumes.get(volume_id=plan.volume_id)
-    with notes.hold(
-        site.settings.notes,
-        name,
-        what=f"volume {plan.volume}",
-        work=f"putting it back to snapshot {plan.snapshot_name}",
-        kind="restore-in-place",
-        volume=plan.volume_id,
-        snapshot=plan.snapshot,
-    ) as note:
+    with ExitStack() as stack:
+        note = _hold(stack, site, plan)
+        row = _again(site, plan)
+        watch = _watch(stack, site, plan)
+        safety = row.safety_snapshot
         if plan.safety is not None:
             work.step(f"take a safety snapshot of {plan.volume}")
-            taken = protect.take(site, plan.safety, note, work)
-            row.safety_snapshot = taken.snapshots[0].snapshot
-        _mark(site, row, plan)
-        work.step(f"put {plan.volume} back to {plan.snapshot_name}")
+            safety = protect.take(site, plan.safety, note, work).snapshots[0].snapshot
+        # Opened before it is marked: whoever has it opened meanwhile leaves no mark behind.
         with volumes.open_target(plan.path, format=plan.format) as target:
+            if watch is not None:
+                watch.check(now=True)
+            note.update(writing=True, path=plan.path, safety=safety)
+            _mark(site, row, plan, safety)
+            work.step(f"put {plan.volume} back to {plan.snapshot_name}")
             result = site.vault.restore_in_place(
                 plan.snapshot, target, progress=work.bytes_of(f"restore {plan.volume}")
             )
             target.flush()
-        safety = row.safety_snapshot
+        note.update(written=True)
         _unmark(site, row, plan)
     return PutBack(
         volume=plan.volume,
@@ -178,9 +183,56 @@ def apply(site: Site, plan: InPlacePlan, *, work: Work | None = None) -> PutBack
     )
 
 
-def _mark(site: Site, row: "models.Volume", plan: InPlacePlan) -> None:
+def _hold(stack: ExitStack, site: Site, plan: InPlacePlan) -> notes.HeldNote:
+    """Keep others off the server, if there is one, and off the volume."""
+    work = f"putting it back to snapshot {plan.snapshot_name}"
+    note = stack.enter_context(
+        notes.hold(
+            site.settings.notes,
+            plan.server.note_name if plan.server else f"volume-{plan.volume_id}",
+            what=f"volume {plan.volume}",
+            work=work,
+            kind="restore-in-place",
+            volume=plan.volume_id,
+            snapshot=plan.snapshot,
+        )
+    )
+    if plan.server is not None:
+        stack.enter_context(attaching.hold_volume(site, plan.volume_id, plan.volume, work=work))
+    return note
+
+
+def _watch(stack: ExitStack, site: Site, plan: InPlacePlan) -> hypervisor.OfflineWatch | None:
+    if plan.server is None:
+        return None
+    # Of its own: a libvirt connection has one watch at a time, and the safety snapshot needs it.
+    host = stack.enter_context(hypervisor.Host.connect(site.host.uri))
+    return stack.enter_context(hypervisor.OfflineWatch(host, plan.server.uuid))
+
+
+def _again(site: Site, plan: InPlacePlan) -> "models.Volume":
+    """The volume's row, if it is still as it was when the plan was made."""
+    row, server = _target(site, plan.volume_id)
+    if server is not None and (plan.server is None or server.uuid != plan.server.uuid):
+        raise VolumeAttached(row.name, server.row.name, row.device)
+    if plan.server is not None and server is None:
+        raise VolumeNotAttached(row.name, plan.server.row.name)
+    if row.path != plan.path:
+        raise VolumeGone(row.name)
+    if plan.safety is not None and row.restoring_snapshot:
+        raise VolumeRestoring(row.name, row.restoring_snapshot[:12])
+    resumed = {row.restoring_snapshot, row.safety_snapshot} if row.restoring_snapshot else set()
+    if plan.safety is None and plan.snapshot not in resumed:
+        raise NotRestoring(row.name)
+    return row
+
+
+def _mark(site: Site, row: "models.Volume", plan: InPlacePlan, safety: str) -> None:
     row.restoring_snapshot = plan.snapshot
+    row.safety_snapshot = safety
     row.save()
+    pool = Pool(site.settings.pool)
+    pool.mark_restoring(plan.volume_id, restoring=plan.snapshot, safety=safety)
     if plan.server is not None:
         hypervisor.mark_restoring(
             site.host,
@@ -193,6 +245,7 @@ def _unmark(site: Site, row: "models.Volume", plan: InPlacePlan) -> None:
     # The domain's mark goes first: while the catalog's stays, starting is still refused here.
     if plan.server is not None:
         hypervisor.clear_restoring(site.host, plan.server.uuid, plan.path)
+    Pool(site.settings.pool).mark_restoring(plan.volume_id, restoring="", safety="")
     row.restoring_snapshot = ""
     row.safety_snapshot = ""
     row.save()
