@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ URI = "qemu:///system"
 IMAGES = Path("/var/lib/libvirt/images")
 QEMU_USER = "libvirt-qemu"
 KVM_DEVICE = Path("/dev/kvm")
+PID_FILE = Path("/run/libvirtd.pid")
 WITHOUT_KVM = Path(__file__).parent / "without-kvm.sh"
 DAEMONS = ("virtlogd", "libvirtd")
 
@@ -53,13 +55,40 @@ def _start() -> None:
     if Path("/run/systemd/system").is_dir():
         commands = [["systemctl", "start", "libvirtd"]]
     else:
+        if KVM_DEVICE.exists() and not qemu_user_may_use_kvm() and not _runs("libvirtd"):
+            _let_libvirt_note_that_there_is_no_kvm()
         commands = [[daemon, "--daemon"] for daemon in DAEMONS if not _runs(daemon)]
-        if KVM_DEVICE.exists() and not qemu_user_may_use_kvm():
-            commands = [["sh", str(WITHOUT_KVM), *command] for command in commands]
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise HostNotReady(f"{' '.join(command)}: {done.stderr.strip()}")
+        _run(command)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise HostNotReady(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def _let_libvirt_note_that_there_is_no_kvm() -> None:
+    """Run libvirt for a moment where /dev/kvm is not there; see `qemu_user_may_use_kvm`.
+
+    libvirt keeps what it found out about QEMU in its cache, where the next one finds it, in accord
+    with what guests may use. It cannot stay like this: it would not see file systems that are
+    mounted later.
+    """
+    _run(["sh", str(WITHOUT_KVM), "libvirtd", "--daemon"])
+    deadline = time.monotonic() + 20
+    while (connection := _try_connect()) is None:
+        if time.monotonic() > deadline:
+            raise HostNotReady("libvirt was started but does not answer")
+        time.sleep(0.2)
+    connection.getCapabilities()
+    connection.getDomainCapabilities(None, "x86_64", None, "qemu")
+    connection.close()
+    os.kill(int(PID_FILE.read_text()), signal.SIGTERM)
+    while _runs("libvirtd") or PID_FILE.exists():
+        if time.monotonic() > deadline:
+            raise HostNotReady("libvirt does not stop")
+        time.sleep(0.2)
 
 
 def qemu_user_may_use_kvm() -> bool:
@@ -67,8 +96,7 @@ def qemu_user_may_use_kvm() -> bool:
 
     Where nothing has set the device's group (no udev), it belongs to root alone. libvirt then asks
     QEMU with more rights than its guests have, finds KVM, finds that guests may not use it, takes
-    its own answer for outdated, and asks again at every single call, seconds each time. A libvirt
-    that we start ourselves is therefore shown no KVM at all in that case.
+    its own answer for outdated, and asks again at every single call, seconds each time.
     """
     try:
         user = pwd.getpwnam(QEMU_USER)
@@ -94,12 +122,13 @@ def asks_qemu_each_time(connection: libvirt.virConnect) -> bool:
 
 
 def _runs(daemon: str) -> bool:
-    for comm in Path("/proc").glob("[0-9]*/comm"):
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if comm.read_text().strip() == daemon:
-                return True
+            name, state = stat.read_text().split("(", 1)[1].rsplit(") ", 1)
         except OSError:
             continue
+        if name == daemon and not state.startswith("Z"):
+            return True
     return False
 
 
