@@ -125,6 +125,9 @@ def _runs(daemon: str) -> bool:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, state = stat.read_text().split("(", 1)[1].rsplit(") ", 1)
+            # One in a container or a changed root is not this host's.
+            if name == daemon and not (stat.parent / "root").samefile("/"):
+                continue
         except OSError:
             continue
         if name == daemon and not state.startswith("Z"):
