@@ -1,5 +1,6 @@
 """The demo's steps, in the order in which they happen."""
 
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -187,11 +188,16 @@ def lose_the_main_site(demo: Demo) -> None:
     demo.story.heading("Disaster 2: the main site is gone")
     for name in clean.remove_servers(demo.connection):
         say(f"deleted: server {name}")
-    for folder in (ORIGINAL, MAIN.pool, MAIN.vault, MAIN.home):
+    for what, folder in (
+        ("the servers' disks", ORIGINAL),
+        ("restored disks", MAIN.pool),
+        ("main's vault", MAIN.vault),
+        ("main's settings, catalog and keys", MAIN.home),
+    ):
         lost = used_bytes(folder)
         shutil.rmtree(folder)
-        say(f"deleted: {folder} ({size(lost)})")
-    say("left: the DR site's own vault, catalog and keys")
+        say(f"deleted: {what}, {folder} ({size(lost)})")
+    say(f"left: the DR site's vault, catalog and keys ({DR.vault}, {DR.home})")
 
 
 def restore_at_dr(demo: Demo) -> None:
@@ -219,15 +225,16 @@ def close(demo: Demo) -> None:
     """The closing table, and what to try next."""
     demo.story.heading("What it took")
     demo.story.closing_table()
-    dozo_main, dozo_dr = (f"dozo --home {site.home}" for site in (MAIN, DR))
+    program = ("sudo " if "SUDO_USER" in os.environ else "") + ".venv/bin/dozo"
+    main, dr = (f"{program} --home {site.home}" for site in (MAIN, DR))
     print(f"""
-What to try next (the command is .venv/bin/dozo):
-   {dozo_dr} doctor
-   {dozo_dr} server list
-   {dozo_dr} snapshot list
-   {dozo_dr} recovery-point create {SHOP} --name wednesday
-   {dozo_main} snapshot restore --help
-   dozo vault scrub {MAIN.vault}
+What to try next:
+   {dr} doctor
+   {dr} server list
+   {dr} snapshot list
+   {dr} recovery-point create {SHOP} --name wednesday
+   {main} snapshot restore {TUESDAY}-vdb /var/tmp/dozo-demo-data.qcow2 --format qcow2
+   {program} vault scrub {MAIN.vault}
    virsh -c qemu:///system console {SHOP}     (a root shell in the guest; Ctrl-] leaves it)
 
 {SHOP} is still running, and both sites are there to be tried. To remove all of it:
