@@ -169,6 +169,24 @@ def test_many_threads_write_at_once(image: Path, kind: str) -> None:
     assert content(image, kind) == expected
 
 
+def test_a_flush_beside_transfers_takes_nobodys_reply(image: Path, kind: str) -> None:
+    def transfer(first: int) -> None:
+        for number in range(first, 400, 4):
+            target.read_into(number % 8 * MIB, memoryview(bytearray(128 * 1024)))
+            if number % 8 == first:
+                target.flush()
+
+    with open_target(image, format=format_of(kind)) as target:
+        threads = [
+            threading.Thread(target=transfer, args=(first,), daemon=True) for first in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+
+
 @pytest.mark.parametrize(("offset", "length"), [(SIZE, 512), (SIZE - 512, 1024), (-512, 512)])
 def test_an_image_does_not_grow(target: ImageTarget, offset: int, length: int) -> None:
     with pytest.raises(WriteFailed):

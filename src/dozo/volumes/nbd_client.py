@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _PIECES_IN_FLIGHT = 8
 _STATUS_BYTES = 0xFFFF0000
 _ZERO_BYTES = 1024 * 1024 * 1024
 _DIRTY = 1
+# How long a thread waits inside libnbd before Python may look at signals again.
+_POLL_MS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class Connections:
         self._address = address
         self._handles: list[Any] = []
         self._free: LifoQueue[Any] = LifoQueue()
+        self._flushing = threading.Lock()
         try:
             for _ in range(count):
                 handle = _connect(address)
@@ -104,12 +108,16 @@ class Connections:
 
     def flush(self) -> None:
         """Make everything written so far durable."""
-        # Only a server that promises "multi-conn" flushes for all connections at once.
-        for handle in self._handles:
-            try:
-                handle.flush()
-            except nbd.Error as error:
-                raise self._write_failed(0, self.size_bytes, error) from error
+        # Only a server that promises "multi-conn" flushes for all connections at once. Each is
+        # flushed by whoever has it to himself: a flush beside another thread's transfer would
+        # take that thread's replies, and leave it waiting for ever.
+        with self._flushing, contextlib.ExitStack() as stack:
+            for _ in self._handles:
+                handle = stack.enter_context(self._borrowed())
+                try:
+                    handle.flush()
+                except nbd.Error as error:
+                    raise self._write_failed(0, self.size_bytes, error) from error
 
     def data_extents(self) -> Iterator[Extent]:
         """The extents that are not known to be zero; everything if the server cannot tell."""
@@ -158,7 +166,7 @@ class Connections:
                 cookie, start, length = under_way.popleft()
                 try:
                     while not handle.aio_command_completed(cookie):
-                        handle.poll(-1)
+                        handle.poll(_POLL_MS)
                 except nbd.Error as error:
                     failure = failure or failed(start, length, error)
         if failure is not None:
