@@ -110,7 +110,7 @@ def test_incremental_is_full(shared: Vault, data: st.DataObject) -> None:
     assert done.full_reason is None
     assert restored(shared, done.snapshot) == after
     full = keep(shared, after)
-    roots = [shared._visible(each).root for each in (done.snapshot, full.snapshot)]
+    roots = [shared._lookup.visible(each).root for each in (done.snapshot, full.snapshot)]
     assert roots[0] == roots[1], "an incremental has the same tree as a full reading"
     assert full.bytes_new == 0
 
@@ -216,7 +216,7 @@ def test_deduplication_ends_at_the_tenant(vault: Vault) -> None:
     assert other.bytes_new == len(data)
     numbers = {info.tenant_number for info in vault.snapshots()}
     assert len(numbers) == 2
-    trees = [vault._visible(each.snapshot).root for each in (first, other)]
+    trees = [vault._lookup.visible(each.snapshot).root for each in (first, other)]
     assert trees[0] != trees[1], "equal volumes of two tenants have nothing in common"
     assert [i.snapshot for i in vault.snapshots(tenant="two")] == [other.snapshot]
 
@@ -424,7 +424,7 @@ def test_memory_does_not_follow_the_size_of_the_volume(tmp_path: Path) -> None:
 def test_a_damaged_parent_costs_a_reading_and_no_snapshot(vault: Vault) -> None:
     data = bytearray(noise(6 * CHUNK, 1))
     first = keep(vault, data)
-    leaf = vault._visible(first.snapshot).root
+    leaf = vault._lookup.visible(first.snapshot).root
     store = vault_store(vault)
     place = store.index.find(leaf)
     assert place is not None

@@ -2,11 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from dozo.blobs import BlobMissing, Blobs, ReadOnlyBlobs
+from dozo.blobs import Blobs, ReadOnlyBlobs
 from dozo.model import clock
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress, Silent
@@ -22,7 +21,7 @@ from dozo.vault.copying import (
     is_kept,
     is_there,
 )
-from dozo.vault.deletion import Deletion, Hold
+from dozo.vault.deletion import Hold
 from dozo.vault.errors import (
     ChunkDamaged,
     ChunkMissing,
@@ -30,7 +29,6 @@ from dozo.vault.errors import (
     KeysMissing,
     ObjectDamaged,
     ParentUnsuitable,
-    SnapshotAmbiguous,
     SnapshotDeleted,
     SnapshotUnknown,
     VolumeSizeInvalid,
@@ -45,6 +43,7 @@ from dozo.vault.header import (
 )
 from dozo.vault.keyring import Keyring
 from dozo.vault.keys import PublicKey, SiteKey, TenantKeys
+from dozo.vault.lookup import Lookup
 from dozo.vault.manifest import Manifest, SealedRoot
 from dozo.vault.pending import Root
 from dozo.vault.prune import DEFAULT_GRACE_SECONDS, PruneReport, prune
@@ -66,7 +65,6 @@ from dozo.vault.writer import Writer, no_crash
 
 SECTOR_BYTES = 512
 MAX_ROUNDS = 5
-MIN_PREFIX = 4
 ATTACHMENT_LEVEL = 3
 
 
@@ -82,6 +80,7 @@ class Vault:
             blobs, keyring, vault_id=self.header.vault_id, recipient=self.header.recipient
         )
         self._keyring = keyring
+        self._lookup = Lookup(blobs, self.tenants)
 
     @classmethod
     def init(
@@ -171,7 +170,7 @@ class Vault:
         started = clock.monotonic()
         tenant = self.tenants.for_writing(draft.tenant)
         if parent is not None:
-            parent = self._visible(parent).snapshot
+            parent = self._lookup.visible(parent).snapshot
         base = self._parent(parent, changed, tenant)
         progress = progress or Silent()
         progress.total(size)
@@ -236,7 +235,7 @@ class Vault:
 
         ``facts`` and ``attachments`` of the draft are taken as given.
         """
-        original, tenant, _sealed = self._opened(snapshot)
+        original, tenant, _sealed = self._lookup.opened(snapshot)
         store = Store(self.blobs)
         name = secrets.token_hex(16)
         base = root_of(original)
@@ -272,7 +271,7 @@ class Vault:
             deleted = roots.deletions.get(snapshot)
             if deleted is not None and (deleted.purged or not include_deleted):
                 continue
-            info = self._info(manifest, deleted)
+            info = self._lookup.info(manifest, deleted)
             if tenant is None or (info.sealed is not None and info.sealed.tenant == tenant):
                 found.append(info)
         return sorted(found, key=lambda info: (info.created_at, info.snapshot))
@@ -282,7 +281,7 @@ class Vault:
 
         Raises :class:`SnapshotUnknown`, :class:`SnapshotAmbiguous`, :class:`SnapshotDeleted`.
         """
-        manifest = self._find(given)
+        manifest = self._lookup.find(given)
         deleted = deletions.deletion_of(self.blobs, manifest.snapshot)
         if deleted is not None and (deleted.purged or not include_deleted):
             raise SnapshotDeleted(
@@ -290,11 +289,11 @@ class Vault:
                 snapshot=manifest.snapshot,
                 when=clock.to_text(deleted.deleted_at),
             )
-        return self._info(manifest, deleted)
+        return self._lookup.info(manifest, deleted)
 
     def attachments(self, snapshot: str) -> dict[str, bytes]:
         """The sealed attachments of a snapshot, by name."""
-        _manifest, tenant, sealed = self._opened(snapshot)
+        _manifest, tenant, sealed = self._lookup.opened(snapshot)
         store = Store(self.blobs)
         return {
             name: store.chunk(bytes.fromhex(object_id), tenant, FrameKind.ATTACHMENT)
@@ -321,7 +320,7 @@ class Vault:
 
     def open_snapshot(self, snapshot: str) -> SnapshotSource:
         """A snapshot as a volume that can be read at random."""
-        manifest, tenant, _sealed = self._opened(snapshot)
+        manifest, tenant, _sealed = self._lookup.opened(snapshot)
         return SnapshotSource(Store(self.blobs), manifest, tenant)
 
     def delete(
@@ -331,7 +330,7 @@ class Vault:
 
         Raises :class:`SnapshotUnknown`, :class:`SnapshotHeld`.
         """
-        names = [self._name(given) for given in snapshots]
+        names = [self._lookup.name(given) for given in snapshots]
         for name in names:
             deletions.require_not_held(self.blobs, name)
         return [
@@ -340,16 +339,16 @@ class Vault:
 
     def undelete(self, snapshots: Iterable[str]) -> list[str]:
         """Bring deleted snapshots back; the ids that were. Raises :class:`UndeleteTooLate`."""
-        names = [self._name(given) for given in snapshots]
+        names = [self._lookup.name(given) for given in snapshots]
         return [name for name in names if deletions.undelete(self.blobs, name)]
 
     def hold(self, snapshot: str, until: datetime, note: str = "") -> Hold:
         """Forbid the deletion of a snapshot until a date; can only be extended."""
-        return deletions.hold(self.blobs, self._visible(snapshot).snapshot, until, note)
+        return deletions.hold(self.blobs, self._lookup.visible(snapshot).snapshot, until, note)
 
     def holds(self, snapshot: str | None = None) -> list[Hold]:
         """The holds on one snapshot, or all."""
-        name = None if snapshot is None else self._find(snapshot).snapshot
+        name = None if snapshot is None else self._lookup.find(snapshot).snapshot
         return deletions.list_holds(self.blobs, name)
 
     def prune(
@@ -407,7 +406,7 @@ class Vault:
                 there.append(snapshot)
                 carry_deletions_and_holds(self.blobs, target.blobs, snapshot)
             else:
-                manifest = self._visible(snapshot)
+                manifest = self._lookup.visible(snapshot)
                 self.tenants.carry(target.tenants, manifest.tenant, target_url=target.blobs.url)
                 stored += copy_snapshot(
                     source_store,
@@ -431,7 +430,7 @@ class Vault:
         self, snapshot: str, *, scope: Scope = Scope.ADDED, progress: Progress | None = None
     ) -> Check:
         """Open and re-hash a snapshot's frames in this vault; the result is kept here."""
-        manifest, tenant, _sealed = self._opened(snapshot)
+        manifest, tenant, _sealed = self._lookup.opened(snapshot)
         attempts = [
             attempt for _name, attempt in manifests.list_attempts(self.blobs, manifest.snapshot)
         ]
@@ -467,7 +466,7 @@ class Vault:
         )
 
     def _restore(self, snapshot: str, target: ByteTarget, progress: Progress | None) -> Restore:
-        manifest, tenant, _sealed = self._opened(snapshot)
+        manifest, tenant, _sealed = self._lookup.opened(snapshot)
         return Restore(
             store=Store(self.blobs),
             manifest=manifest,
@@ -481,7 +480,7 @@ class Vault:
     ) -> Parent | None:
         if given is None or changed is None:
             return None
-        manifest = self._visible(given)
+        manifest = self._lookup.visible(given)
         if manifest.tenant != tenant.number:
             raise ParentUnsuitable(parent=given, reason="it is another tenant's")
         manifests.open_root(manifest, tenant, url=self.blobs.url)
@@ -537,71 +536,6 @@ class Vault:
         )
         return replace(manifest, sealed=manifests.sealed_root(manifest, sealed, tenant))
 
-    def _info(self, manifest: Manifest, deleted: Deletion | None) -> SnapshotInfo:
-        sealed = None
-        try:
-            tenant = self.tenants.get(manifest.tenant)
-            sealed = manifests.open_root(manifest, tenant, url=self.blobs.url)
-        except (KeysMissing, ObjectDamaged):
-            # Without keys, or when tampered with, a snapshot is listed without its name.
-            pass
-        return SnapshotInfo(
-            snapshot=manifest.snapshot,
-            tenant_number=manifest.tenant,
-            created_at=manifest.created_at,
-            bytes_volume=manifest.bytes_volume,
-            kind=manifest.kind,
-            origin=manifest.origin,
-            group=manifest.group,
-            parent=manifest.parent,
-            chunks=manifest.chunks,
-            deleted=deleted,
-            sealed=sealed,
-        )
-
-    def _name(self, given: str) -> str:
-        """The id of a snapshot, also of one whose object is damaged: that may be deleted too."""
-        try:
-            return self._find(given).snapshot
-        except ObjectDamaged as error:
-            return error.key.split("/")[1]
-
-    def _find(self, given: str) -> Manifest:
-        wanted = given.strip().lower()
-        names = {name for name, _attempt in manifests.list_attempts(self.blobs)}
-        fitting = sorted(name for name in names if name.startswith(wanted))
-        if not fitting or len(wanted) < MIN_PREFIX:
-            raise SnapshotUnknown(url=self.blobs.url, snapshot=given)
-        if len(fitting) > 1:
-            raise SnapshotAmbiguous(url=self.blobs.url, snapshot=given, count=len(fitting))
-        for name, attempt in manifests.list_attempts(self.blobs, fitting[0]):
-            # A prune may remove it between the listing and now.
-            with suppress(BlobMissing):
-                found = manifests.load_publication(self.blobs, name, attempt).manifest
-                if found is not None:
-                    return found
-        raise SnapshotUnknown(url=self.blobs.url, snapshot=given)
-
-    def _opened(self, given: str) -> tuple[Manifest, TenantKeys, SealedRoot]:
-        """A visible snapshot whose clear fields are what its sealed root says.
-
-        Raises :class:`ObjectDamaged` where they are not, :class:`KeysMissing`.
-        """
-        manifest = self._visible(given)
-        tenant = self.tenants.get(manifest.tenant)
-        return manifest, tenant, manifests.open_root(manifest, tenant, url=self.blobs.url)
-
-    def _visible(self, given: str) -> Manifest:
-        manifest = self._find(given)
-        deleted = deletions.deletion_of(self.blobs, manifest.snapshot)
-        if deleted is not None:
-            raise SnapshotDeleted(
-                url=self.blobs.url,
-                snapshot=manifest.snapshot,
-                when=clock.to_text(deleted.deleted_at),
-            )
-        return manifest
-
     def _base_for_copy(self, manifest: Manifest, target: "Vault") -> Manifest | None:
         """The parent, where both vaults have it."""
         parent = manifest.parent
@@ -610,8 +544,8 @@ class Vault:
         if deletions.deletion_of(target.blobs, parent) is not None:
             return None
         try:
-            ours = self._visible(parent)
-            theirs = target._visible(parent)  # noqa: SLF001  one of the same class
+            ours = self._lookup.visible(parent)
+            theirs = target._lookup.visible(parent)  # noqa: SLF001  one of the same class
         except (SnapshotUnknown, SnapshotDeleted, ObjectDamaged):
             return None
         # Of two that differ one was tampered with; then nothing counts as shared.
