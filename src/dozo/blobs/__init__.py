@@ -8,6 +8,7 @@ from dozo.blobs.errors import (
     BlobsReadOnly,
     BlobsUnavailable,
     BlobTruncated,
+    BlobUnreadable,
     UrlUnsupported,
 )
 from dozo.blobs.memory import MemoryBlobs
@@ -18,6 +19,7 @@ __all__ = [
     "BlobInfo",
     "BlobMissing",
     "BlobTruncated",
+    "BlobUnreadable",
     "Blobs",
     "BlobsError",
     "BlobsFull",

@@ -18,6 +18,7 @@ from dozo.blobs.errors import (
     BlobsReadOnly,
     BlobsUnavailable,
     BlobTruncated,
+    BlobUnreadable,
 )
 from dozo.blobs.port import BlobInfo, Buffer
 
@@ -25,6 +26,9 @@ TEMPORARY = ".tmp"
 IOV_MAX = 1024
 OPEN_FILES = 64
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# A bad sector, or what a checksumming file system or device makes of one.
+UNREADABLE = {errno.EIO, errno.ENODATA, errno.EBADMSG, errno.EUCLEAN, errno.EILSEQ}
+READ_BYTES = 1024 * 1024
 
 
 class DirectoryBlobs:
@@ -71,21 +75,26 @@ class DirectoryBlobs:
         return created
 
     def get(self, key: str) -> bytes:
-        with self._translated(key):
+        with self._reading(key):
             return (self._root / key).read_bytes()
 
     def get_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
-        with self._translated(key):
+        with self._reading(key):
             data = self._pread(key, offset_bytes, length_bytes)
         if len(data) != length_bytes:
             raise BlobTruncated(url=self.url, key=key)
         return data
 
     def view(self, key: str) -> memoryview:
-        with self._translated(key), (self._root / key).open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+        with self._reading(key), (self._root / key).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            # A page that cannot be read kills the process (SIGBUS) where it is mapped; here
+            # it is an error. What was read now stays in memory unless that runs short.
+            if not _read_through(file.fileno(), size):
+                raise BlobTruncated(url=self.url, key=key)
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
 
     def size(self, key: str) -> int:
         with self._translated(key):
@@ -175,7 +184,7 @@ class DirectoryBlobs:
             fd = os.open(self._root / key, os.O_RDONLY | os.O_CLOEXEC)
             self._remember(key, os.dup(fd))
         try:
-            return os.pread(fd, length_bytes, offset_bytes)
+            return _pread_all(fd, offset_bytes, length_bytes)
         finally:
             os.close(fd)
 
@@ -195,6 +204,17 @@ class DirectoryBlobs:
             os.close(fd)
 
     @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        with self._translated(key):
+            try:
+                yield
+            except OSError as error:
+                if error.errno not in UNREADABLE:
+                    raise
+                reason = error.strerror or str(error)
+                raise BlobUnreadable(url=self.url, key=key, reason=reason) from error
+
+    @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
@@ -209,6 +229,29 @@ class DirectoryBlobs:
         if error.errno == errno.EROFS:
             return BlobsReadOnly(url=self.url)
         return BlobsUnavailable(url=self.url, reason=error.strerror or str(error))
+
+
+def _pread_all(fd: int, offset_bytes: int, length_bytes: int) -> bytes:
+    """The range, shorter only where the file ends: the kernel stops early before a bad page."""
+    data = os.pread(fd, length_bytes, offset_bytes)
+    while len(data) < length_bytes:
+        more = os.pread(fd, length_bytes - len(data), offset_bytes + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _read_through(fd: int, size_bytes: int) -> bool:
+    """Read a file from end to end; False where it ends early. Raises ``OSError``."""
+    buffer = bytearray(min(size_bytes, READ_BYTES))
+    position = 0
+    while position < size_bytes:
+        count = os.preadv(fd, [buffer], position)
+        if not count:
+            return False
+        position += count
+    return True
 
 
 def _write_all(fd: int, parts: Sequence[Buffer]) -> None:

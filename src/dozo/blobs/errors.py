@@ -39,6 +39,20 @@ class BlobTruncated(BlobsError):
 
 
 @dataclass(eq=False)
+class BlobUnreadable(BlobsError):
+    """The medium does not give back a part of a blob; the rest of it may be whole."""
+
+    code = "blobs.unreadable"
+    kind = ErrorKind.DAMAGED
+    text = "object {self.key} in {self.url} cannot be read: {self.reason}"
+    hint = "Look after the disk, then run a scrub with the other site as the source of repair."
+
+    url: str
+    key: str
+    reason: str
+
+
+@dataclass(eq=False)
 class BlobsFull(BlobsError):
     """There is no room left."""
 

@@ -1,11 +1,11 @@
-"""A wrapper that counts calls, and fails or delays one of them; for tests."""
+"""Wrappers that fail on purpose, for tests: at a counted call, or wherever a bad range is read."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from dozo.blobs.errors import BlobsError, BlobsUnavailable
+from dozo.blobs.errors import BlobsError, BlobsUnavailable, BlobUnreadable
 from dozo.blobs.port import BlobInfo, Blobs, Buffer
 from dozo.model import clock
 
@@ -159,6 +159,71 @@ class FaultyBlobs:
 
     def _read(self, method: str, key: str) -> None:
         self._end(self._begin(method, key))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRange:
+    """Bytes of one blob that the medium does not give back."""
+
+    key: str
+    offset_bytes: int
+    length_bytes: int
+
+
+class UnreadableBlobs:
+    """Passes calls on; a read that touches a bad range fails, whatever else it asks for.
+
+    Writing or deleting a blob frees it of its bad ranges. Listing shows it as if it were whole.
+    """
+
+    def __init__(self, inner: Blobs, bad: Sequence[BadRange]) -> None:
+        self._inner = inner
+        self.bad = list(bad)
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    def put(self, key: str, parts: Sequence[Buffer]) -> None:
+        self._inner.put(key, parts)
+        self._heal(key)
+
+    def create(self, key: str, parts: Sequence[Buffer]) -> bool:
+        return self._inner.create(key, parts)
+
+    def get(self, key: str) -> bytes:
+        self._read(key, 0, None)
+        return self._inner.get(key)
+
+    def get_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
+        self._read(key, offset_bytes, offset_bytes + length_bytes)
+        return self._inner.get_range(key, offset_bytes, length_bytes)
+
+    def view(self, key: str) -> memoryview:
+        self._read(key, 0, None)
+        return self._inner.view(key)
+
+    def size(self, key: str) -> int:
+        return self._inner.size(key)
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        return self._inner.list(prefix)
+
+    def delete(self, key: str) -> None:
+        self._inner.delete(key)
+        self._heal(key)
+
+    def sweep(self) -> int:
+        return self._inner.sweep()
+
+    def _read(self, key: str, start: int, end: int | None) -> None:
+        for bad in self.bad:
+            touches = start < bad.offset_bytes + bad.length_bytes
+            if bad.key == key and touches and (end is None or bad.offset_bytes < end):
+                raise BlobUnreadable(url=self.url, key=key, reason="Input/output error")
+
+    def _heal(self, key: str) -> None:
+        self.bad = [bad for bad in self.bad if bad.key != key]
 
 
 def _first_half(parts: Sequence[Buffer]) -> bytes:

@@ -42,15 +42,22 @@ class Blobs(Protocol):
         """
 
     def get(self, key: str) -> bytes:
-        """The whole blob. Raises :class:`BlobMissing`."""
+        """The whole blob. Raises :class:`BlobMissing`, :class:`BlobUnreadable`."""
 
     def get_range(self, key: str, offset_bytes: int, length_bytes: int) -> bytes:
-        """Exactly that range. Raises :class:`BlobMissing`, :class:`BlobTruncated`."""
+        """Exactly that range.
+
+        Raises :class:`BlobMissing`, :class:`BlobTruncated`, and :class:`BlobUnreadable` where
+        the medium does not give it back: other ranges of the blob may still be read.
+        """
 
     def view(self, key: str) -> memoryview:
         """The whole blob read-only, memory-mapped where the place allows it.
 
-        The view stays valid after the blob is deleted. Raises :class:`BlobMissing`.
+        The view stays valid after the blob is deleted. It was read once from end to end, but
+        a medium that fails later, or a file cut short by somebody else, may end the process:
+        it is for objects that are looked up at random. Raises :class:`BlobMissing`,
+        :class:`BlobUnreadable`.
         """
 
     def size(self, key: str) -> int:

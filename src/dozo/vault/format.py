@@ -5,13 +5,14 @@ Source: ``docs/vault-format.md``, section "Objects". All integers are little-end
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from blake3 import blake3
 
-from dozo.blobs import Blobs, Buffer
+from dozo.blobs import Blobs, BlobUnreadable, Buffer
 from dozo.vault.errors import FormatUnsupported, ObjectDamaged
 
 MAGIC = b"DOZO"
@@ -135,6 +136,14 @@ def open_object(data: Buffer, key: str, kind: ObjectKind, *, url: str) -> memory
     return body
 
 
+def fetch(read: Callable[[str], Buffer], key: str, *, url: str) -> Buffer:
+    """What ``read`` gives for an object. Raises ``BlobMissing``, :class:`ObjectDamaged`."""
+    try:
+        return read(key)
+    except BlobUnreadable as error:
+        raise ObjectDamaged(url=url, key=key, reason="it cannot be read") from error
+
+
 def to_json(document: dict[str, Any]) -> bytes:
     """The canonical form of a document: sorted keys, no white space, UTF-8."""
     return json.dumps(
@@ -159,7 +168,7 @@ def load_document(blobs: Blobs, key: str, kind: ObjectKind) -> dict[str, Any]:
     Raises :class:`~dozo.blobs.BlobMissing`, :class:`ObjectDamaged`,
     :class:`FormatUnsupported`.
     """
-    data = blobs.get(key)
+    data = fetch(blobs.get, key, url=blobs.url)
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ObjectDamaged(url=blobs.url, key=key, reason="it is too large")
     return from_json(open_object(data, key, kind, url=blobs.url), key, url=blobs.url)

@@ -14,6 +14,7 @@ from dozo.vault.format import (
     KNOWN_READ_ONLY_FEATURES,
     ObjectKind,
     create_document,
+    fetch,
     from_json,
     open_object,
     read_prologue,
@@ -93,7 +94,7 @@ def load_header(blobs: Blobs) -> Header:
 
 
 def _load(blobs: Blobs, key: str) -> Header:
-    data = blobs.get(key)
+    data = fetch(blobs.get, key, url=blobs.url)
     body = open_object(data, key, ObjectKind.HEADER, url=blobs.url)
     document = from_json(body, key, url=blobs.url)
     prologue = read_prologue(data, key, expected=ObjectKind.HEADER, url=blobs.url)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.vault.errors import ObjectDamaged
-from dozo.vault.format import ID_BYTES, ObjectKind, open_object, seal_object
+from dozo.vault.format import ID_BYTES, ObjectKind, fetch, open_object, seal_object
 from dozo.vault.layout import INDEX, index_key
 from dozo.vault.packs import Entry, Pack, list_packs
 
@@ -125,7 +125,8 @@ def store_segment(blobs: Blobs, packs: Iterable[Pack]) -> str:
 
 def load_segment(blobs: Blobs, key: str) -> Segment:
     """An index object, checked. Raises :class:`ObjectDamaged`, ``BlobMissing``."""
-    body = open_object(blobs.view(key), key, ObjectKind.INDEX, url=blobs.url)
+    data = fetch(blobs.view, key, url=blobs.url)
+    body = open_object(data, key, ObjectKind.INDEX, url=blobs.url)
     return Segment(key, body, url=blobs.url)
 
 

@@ -4,12 +4,12 @@ Source: ``docs/vault-format.md``, section "Packs".
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from dozo.blobs import BlobMissing, Blobs, BlobTruncated, Buffer
+from dozo.blobs import BlobMissing, Blobs, BlobTruncated, BlobUnreadable, Buffer
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import (
     HASH_BYTES,
@@ -30,6 +30,7 @@ ENTRY = struct.Struct("<32s32sIIB3x")
 FOOTER = struct.Struct("<II32s")
 TARGET_BYTES = 32 * 1024 * 1024
 MAX_ENTRIES = 1 << 20
+READ_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,25 @@ def read_directory(blobs: Blobs, pack_id: bytes, size_bytes: int) -> Pack:
     key = pack_key(pack_id)
     if size_bytes < HEAD_BYTES + FOOTER.size:
         raise ObjectDamaged(url=blobs.url, key=key, reason="it is too short")
-    footer = blobs.get_range(key, size_bytes - FOOTER.size, FOOTER.size)
+    try:
+        footer = blobs.get_range(key, size_bytes - FOOTER.size, FOOTER.size)
+        head = blobs.get_range(key, 0, HEAD_BYTES)
+        start, count = _directory_at(blobs.url, pack_id, size_bytes, footer)
+        directory = blobs.get_range(key, start, count * ENTRY.size)
+    except BlobUnreadable as error:
+        raise ObjectDamaged(url=blobs.url, key=key, reason="it cannot be read") from error
+    except BlobTruncated as error:
+        raise ObjectDamaged(url=blobs.url, key=key, reason="it ends early") from error
+    return _parse(blobs.url, pack_id, size_bytes, head, directory)
+
+
+def _directory_at(url: str, pack_id: bytes, size_bytes: int, footer: bytes) -> tuple[int, int]:
+    """Where a pack's directory starts, and its number of entries."""
     count, zero, found_id = FOOTER.unpack(footer)
     start = size_bytes - FOOTER.size - count * ENTRY.size
     if zero or found_id != pack_id or count > MAX_ENTRIES or start < HEAD_BYTES:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="its end is not as written")
-    head = blobs.get_range(key, 0, HEAD_BYTES)
-    directory = blobs.get_range(key, start, count * ENTRY.size)
-    return _parse(blobs.url, pack_id, size_bytes, head, directory)
+        raise ObjectDamaged(url=url, key=pack_key(pack_id), reason="its end is not as written")
+    return start, count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,22 +132,54 @@ class PackCheck:
 def check_pack(blobs: Blobs, pack_id: bytes) -> PackCheck | None:
     """Read a pack whole and compare all its hashes; None if there is no such pack any more.
 
-    Needs no keys.
+    Needs no keys. A range that cannot be read damages the frames in it, and no others. The
+    pack is read piece by piece, never mapped: a bad sector is then an error of one read.
     """
+    key = pack_key(pack_id)
     try:
-        view = blobs.view(pack_key(pack_id))
-        directory = read_directory(blobs, pack_id, len(view))
+        size = blobs.size(key)
+        directory = read_directory(blobs, pack_id, size)
+        damaged = tuple(
+            entry for group in _groups(directory.entries) for entry in _bad(blobs, key, group)
+        )
     except BlobMissing:
         return None
-    except (ObjectDamaged, BlobTruncated):
-        return PackCheck(pack_id=pack_id, directory=None, damaged=(), size_bytes=len(view))
-    damaged = tuple(
-        entry
-        for entry in directory.entries
-        if stored_hash(view[entry.offset_bytes : entry.offset_bytes + entry.length_bytes])
-        != entry.stored_hash
-    )
-    return PackCheck(pack_id=pack_id, directory=directory, damaged=damaged, size_bytes=len(view))
+    except ObjectDamaged:
+        return PackCheck(pack_id=pack_id, directory=None, damaged=(), size_bytes=size)
+    return PackCheck(pack_id=pack_id, directory=directory, damaged=damaged, size_bytes=size)
+
+
+def _groups(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Frames that stand side by side, as many as are worth one read."""
+    group: list[Entry] = []
+    length = 0
+    for entry in entries:
+        if group and length + entry.length_bytes > READ_BYTES:
+            yield group
+            group, length = [], 0
+        group.append(entry)
+        length += entry.length_bytes
+    if group:
+        yield group
+
+
+def _bad(blobs: Blobs, key: str, group: list[Entry]) -> Iterator[Entry]:
+    """Those frames that are not what was written, or that cannot be read."""
+    first, last = group[0], group[-1]
+    length = last.offset_bytes + last.length_bytes - first.offset_bytes
+    try:
+        data = memoryview(blobs.get_range(key, first.offset_bytes, length))
+    except (BlobTruncated, BlobUnreadable):
+        if len(group) == 1:
+            yield first
+            return
+        for entry in group:
+            yield from _bad(blobs, key, [entry])
+        return
+    for entry in group:
+        start = entry.offset_bytes - first.offset_bytes
+        if stored_hash(data[start : start + entry.length_bytes]) != entry.stored_hash:
+            yield entry
 
 
 def read_writer(blobs: Blobs, pack_id: bytes) -> bytes:

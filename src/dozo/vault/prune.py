@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from dozo.blobs import BlobMissing
+from dozo.blobs import BlobMissing, BlobTruncated, BlobUnreadable
 from dozo.model import clock
 from dozo.vault import deletion as deletions
 from dozo.vault import pending as pendings
@@ -239,6 +239,11 @@ def _weigh(
             writer = writers.get(pack_id) or read_writer(store.blobs, pack_id)
         except BlobMissing:
             continue
+        except (BlobTruncated, BlobUnreadable):
+            # Whose it is cannot be told; where nobody is at work it is nobody's.
+            if spared:
+                continue
+            writer = b""
         if writer not in spared:
             share = live.get(pack_id, 0) / max(total.get(pack_id, size), 1)
             yield PackUse(

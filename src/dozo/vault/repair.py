@@ -10,7 +10,7 @@ from dozo.vault import pending as pendings
 from dozo.vault.copying import is_there
 from dozo.vault.deletion import restore_resolution, restore_tombstone
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged, VaultDamaged
-from dozo.vault.format import ObjectKind, load_document, open_object, store_document
+from dozo.vault.format import ObjectKind, fetch, load_document, open_object, store_document
 from dozo.vault.frames import FrameKind
 from dozo.vault.index import store_segment
 from dozo.vault.manifest import list_attempts, load_publication, publication_document
@@ -120,7 +120,7 @@ def _mend_header(store: Store, other: Store, key: str) -> bool:
 def _mend_same_name(store: Store, other: Store, key: str) -> bool:
     kind = KINDS[key.split("/", maxsplit=1)[0]]
     with suppress(BlobMissing, ObjectDamaged):
-        data = other.blobs.get(key)
+        data = fetch(other.blobs.get, key, url=other.blobs.url)
         open_object(data, key, kind, url=other.blobs.url)
         store.blobs.put(key, [data])
         return True

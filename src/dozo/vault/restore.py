@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from dozo.blobs import BlobMissing, BlobTruncated
+from dozo.blobs import BlobMissing, BlobTruncated, BlobUnreadable
 from dozo.model.extents import Extent, complement, merge_sorted
 from dozo.model.progress import Progress
 from dozo.model.volume_io import ByteTarget
@@ -283,7 +283,7 @@ def _read_group(store: Store, places: list[Location | None]) -> memoryview | Non
     length = last.offset_bytes + last.length_bytes - first.offset_bytes
     try:
         data = store.blobs.get_range(pack_key(first.pack_id), first.offset_bytes, length)
-    except (BlobMissing, BlobTruncated):
+    except (BlobMissing, BlobTruncated, BlobUnreadable):
         return None
     return memoryview(data)
 

@@ -16,6 +16,7 @@ from dozo.vault.format import (
     ID_BYTES,
     ZERO_ID,
     ObjectKind,
+    fetch,
     open_object,
 )
 from dozo.vault.header import load_header
@@ -123,7 +124,7 @@ def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
             yield Finding(key=info.key, problem="it is not an object of a vault")
             continue
         try:
-            data = blobs.view(info.key)
+            data = fetch(blobs.view, info.key, url=blobs.url)
             open_object(data, info.key, kind, url=blobs.url)
             if kind is ObjectKind.INDEX:
                 load_segment(blobs, info.key)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from threading import Lock
 
-from dozo.blobs import BlobMissing, Blobs, BlobTruncated, Buffer
+from dozo.blobs import BlobMissing, Blobs, BlobTruncated, BlobUnreadable, Buffer
 from dozo.vault.errors import ChunkDamaged, ChunkMissing
 from dozo.vault.frames import (
     FrameInvalid,
@@ -105,7 +105,7 @@ class Store:
             return self.blobs.get_range(
                 pack_key(location.pack_id), location.offset_bytes, location.length_bytes
             )
-        except (BlobMissing, BlobTruncated):
+        except (BlobMissing, BlobTruncated, BlobUnreadable):
             return None
 
     def _damaged(self, object_id: bytes, location: Location) -> ChunkDamaged:
