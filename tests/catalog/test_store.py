@@ -1,12 +1,15 @@
 """The catalog: opened by path, never another site's rows, references as people give them."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from django.apps import apps
 from django.core.management import call_command
+from django.db import connections
 
 from dozo.catalog.errors import Ambiguous, CatalogUnusable, ServerUnknown, VolumeUnknown
 from dozo.catalog.store import Catalog
@@ -105,3 +108,62 @@ def test_the_migrations_are_complete(catalog: Catalog) -> None:
 def test_states_in_the_catalog_are_those_of_the_model() -> None:
     choices = apps.get_model("catalog", "Copy")._meta.get_field("state").choices
     assert {value for value, _ in choices} == {state.value for state in CopyState}
+
+
+def test_a_catalog_that_is_open_twice_stays_open_until_the_last_is_closed(
+    catalog: Catalog,
+) -> None:
+    second = Catalog.open(catalog.path)
+    server(second, "web")
+    with catalog.transaction():
+        # Closing must not end the connection under the other one's transaction.
+        second.close()
+        second.close()
+        server(catalog, "db")
+    assert catalog.servers.count() == 2
+    catalog.close()
+    assert catalog.alias not in connections.databases
+
+
+def test_closing_in_one_thread_leaves_other_threads_their_catalog(
+    catalog: Catalog, django_db_blocker: pytest.FixtureRequest
+) -> None:
+    seen: list[int] = []
+
+    def open_and_close() -> None:
+        with django_db_blocker.unblock():  # type: ignore[attr-defined]
+            one = Catalog.open(catalog.path)
+            seen.append(one.servers.count())
+            one.close()
+
+    with catalog.transaction():
+        thread = threading.Thread(target=open_and_close)
+        thread.start()
+        thread.join(20)
+        server(catalog, "web")
+    assert seen == [0]
+    assert catalog.server("web").name == "web"
+
+
+def test_a_new_catalog_is_made_once_by_many_threads(
+    tmp_path: Path, django_db_blocker: pytest.FixtureRequest
+) -> None:
+    """Opened, asked, told and closed over and over from eight threads."""
+    path = tmp_path / "new.sqlite3"
+
+    def churn(number: int) -> int:
+        for turn in range(15):
+            one = Catalog.open(path)
+            server(one, f"s-{number}-{turn}")
+            # What another thread does with its catalog when this one is between two queries.
+            connections.all(initialized_only=True)
+            assert one.servers.filter(name__startswith=f"s-{number}-").count() == turn + 1
+            one.close()
+        return number
+
+    with django_db_blocker.unblock(), ThreadPoolExecutor(8) as pool:  # type: ignore[attr-defined]
+        assert list(pool.map(churn, range(8))) == list(range(8))
+        last = Catalog.open(path)
+        assert last.servers.count() == 8 * 15
+        last.close()
+    assert str(path) not in connections.databases

@@ -1,7 +1,7 @@
 """One site's catalog: opened by path, asked and told through one object.
 
-Several catalogs can be open in one process (tests run two sites); every query names its own
-database, so that none can reach another site's rows.
+Several catalogs can be open in one process, and one catalog several times in several threads;
+every query names its own database, so that none can reach another site's rows.
 """
 
 import os
@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from django.db.models import Manager, Model, Q, QuerySet
 from django.db.utils import DatabaseError
 
+from dozo.catalog import databases
 from dozo.catalog import settings as catalog_settings
 from dozo.catalog.errors import (
     Ambiguous,
@@ -46,39 +47,43 @@ def set_up_django() -> None:
 
 
 class Catalog:
-    """The catalog of one site."""
+    """The catalog of one site.
+
+    Each thread that asks it gets a connection of its own, which ends with the thread or with
+    :meth:`close` in it. Close it in the thread that opened it.
+    """
 
     def __init__(self, path: Path, alias: str) -> None:
         self.path = path
         self.alias = alias
+        self._use: databases.Use | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open or make the catalog at ``path`` and bring its schema up to date.
 
-        Raises :class:`CatalogUnusable`.
+        It may be open already, in this thread or others. Raises :class:`CatalogUnusable`.
         """
         set_up_django()
         alias = str(path.absolute())
-        if alias not in connections.databases:
-            connections.databases[alias] = catalog_settings.sqlite_database(alias)
-            # Fills in Django's defaults for the entry just made.
-            connections.configure_settings(connections.databases)
         catalog = cls(path, alias)
         try:
-            catalog.migrate()
+            # What somebody has open is up to date.
+            catalog._use = databases.use(
+                alias, lambda: catalog_settings.sqlite_database(alias), first=catalog.migrate
+            )
         except (DatabaseError, OSError) as error:
-            catalog.close()
             raise CatalogUnusable(str(path), str(error)) from error
         return catalog
 
     def close(self) -> None:
-        """Close this thread's connection and forget the database; repeating it is harmless."""
-        if self.alias not in connections.databases:
-            return
-        connections[self.alias].close()
-        del connections[self.alias]
-        connections.databases.pop(self.alias, None)
+        """Close this thread's connection, if it is the last to use it; may be repeated.
+
+        Other threads that have the same catalog open are not affected.
+        """
+        use, self._use = self._use, None
+        if use is not None:
+            databases.leave(use)
 
     def migrate(self) -> None:
         """Apply the migrations that the database lacks."""

@@ -1,8 +1,8 @@
 """The connection to one libvirt daemon, its event loop, and libvirt's errors put into ours."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from xml.etree import ElementTree as ET
@@ -48,12 +48,19 @@ def _ensure_event_loop() -> None:
         _loop_started = True
 
 
+# Told a server's UUID and libvirt's number of what happened to it.
+LifecycleListener = Callable[[str, int], None]
+
+
 class Host:
     """One hypervisor host, reached through libvirt. Safe for use from several threads."""
 
     def __init__(self, connection: Any, uri: str) -> None:
         self._connection = connection
         self.uri = uri
+        self._listening = threading.Lock()
+        self._listeners: list[LifecycleListener] = []
+        self._callback: int | None = None
 
     @classmethod
     def connect(cls, uri: str = DEFAULT_URI) -> Self:
@@ -86,6 +93,40 @@ class Host:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def lifecycle_events(self, listener: LifecycleListener) -> Iterator[None]:
+        """Tell ``listener`` of every server's lifecycle events while the block lasts.
+
+        It is called from libvirt's event thread and must neither raise nor call libvirt. Raises
+        libvirt's own error if there can be no events.
+        """
+        with self._listening:
+            # libvirt takes one callback of a kind for a connection, so all listeners share it.
+            if self._callback is None:
+                self._callback = self._connection.domainEventRegisterAny(
+                    None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._tell, None
+                )
+            self._listeners = [*self._listeners, listener]
+        try:
+            yield
+        finally:
+            with self._listening:
+                rest = list(self._listeners)
+                rest.remove(listener)
+                self._listeners = rest
+                if not rest:
+                    self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        callback, self._callback = self._callback, None
+        with suppress(libvirt.libvirtError):
+            self._connection.domainEventDeregisterAny(callback)
+
+    def _tell(self, _connection: Any, domain: Any, event: int, *_rest: object) -> None:
+        uuid = domain.UUIDString()
+        for listener in self._listeners:
+            listener(uuid, event)
 
     def is_alive(self) -> bool:
         """Whether the daemon still answers on this connection."""

@@ -1,6 +1,7 @@
 """Evidence that a stopped server stayed stopped while its volumes were being read."""
 
 import threading
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,20 +34,19 @@ class OfflineWatch:
         self._paths = _paths(domain)
         self._events: list[str] = []
         self._lock = threading.Lock()
-        self._callback: int | None = None
+        self._watching = ExitStack()
         self._checked_at = clock.monotonic()
         self._failure: ServerStarted | StandstillUnproven | None = None
 
     def __enter__(self) -> Self:
         """Begin; raises ``ServerRunning`` unless the server is stopped."""
-        with translated(self._host, "watch", self._server):
-            self._callback = self._host.connection.domainEventRegisterAny(
-                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._take, None
-            )
-            state = state_of(self._host.domain(self._uuid))
-        if state not in {"stopped", "crashed"}:
-            self._stop()
-            raise ServerRunning(server=self._server, state=state)
+        with ExitStack() as begun:
+            with translated(self._host, "watch", self._server):
+                begun.enter_context(self._host.lifecycle_events(self._take))
+                state = state_of(self._host.domain(self._uuid))
+            if state not in {"stopped", "crashed"}:
+                raise ServerRunning(server=self._server, state=state)
+            self._watching = begun.pop_all()
         return self
 
     def __exit__(
@@ -55,7 +55,7 @@ class OfflineWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop()
+        self._watching.close()
 
     def check(self, *, now: bool = False) -> None:
         """Raise ``ServerStarted`` or ``StandstillUnproven`` if the server may have run.
@@ -103,18 +103,10 @@ class OfflineWatch:
             # A server that has come and gone: the image locks were in its way, if any are.
             return None if is_gone(error) else uuid
 
-    def _take(self, _connection: Any, domain: Any, event: int, *_rest: object) -> None:
+    def _take(self, uuid: str, event: int) -> None:
         """Called by libvirt's event thread."""
         if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
-            self._events.append(domain.UUIDString())
-
-    def _stop(self) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            try:
-                self._host.connection.domainEventDeregisterAny(callback)
-            except libvirt.libvirtError:
-                return
+            self._events.append(uuid)
 
 
 def _paths(domain: Any) -> set[str]:

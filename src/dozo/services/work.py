@@ -1,12 +1,29 @@
 """How a use case tells its caller what it is doing; a terminal, a job or nobody may listen."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.progress import Progress, Silent
 
 
+@dataclass(eq=False)
+class Cancelled(DozoError):
+    """Somebody asked for an operation to be stopped, and it was."""
+
+    code = "job.cancelled"
+    kind = ErrorKind.REFUSED
+    text = "{self.work} was cancelled"
+    hint = "Nothing of it was kept; start it again when it is wanted."
+    work: str
+
+
 class Work(Protocol):
-    """Listens to one operation. Called from several threads; raising stops the operation."""
+    """Listens to one operation. Called from several threads.
+
+    Raising (:class:`Cancelled`, if somebody asked for it) stops the operation, which then undoes
+    what it has begun and raises the same error.
+    """
 
     def step(self, text: str) -> None:
         """The operation now does this: a short line for people."""
