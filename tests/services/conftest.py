@@ -40,7 +40,7 @@ def pair(main: Site, dr: Site) -> tuple[Site, Site]:
 
 
 @pytest.fixture
-def workspace() -> Iterator[Any]:
+def workspace(libvirt_host: object) -> Iterator[Any]:  # noqa: ARG001  it starts libvirt
     """A libvirt connection and a folder for images, both cleaned up."""
     with domains.workspace() as made:
         yield made
