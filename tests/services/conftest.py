@@ -40,7 +40,7 @@ def pair(main: Site, dr: Site) -> tuple[Site, Site]:
 
 
 @pytest.fixture
-def workspace(libvirt_host: object) -> Iterator[Any]:  # noqa: ARG001  it starts libvirt
+def workspace(libvirt_host: object) -> Iterator[Any]:
     """A libvirt connection and a folder for images, both cleaned up."""
     with domains.workspace() as made:
         yield made

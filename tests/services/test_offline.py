@@ -1,22 +1,20 @@
-"""Offline snapshots: locked images, starts by every route, incremental by the bitmap."""
+"""Offline snapshots: starts by every route, incremental by the bitmap."""
 
 import os
 import signal
 import subprocess
 import threading
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import libvirt
 import pytest
 
-from dozo import volumes
-from dozo.hypervisor import ServerStarted
+from dozo.hypervisor import ServerStarted, StandstillUnproven
 from dozo.model import clock
 from dozo.model.change_token import Reason
 from dozo.model.states import CaptureMode, Consistency
-from dozo.services import notes, power, protect, snapshots, views
+from dozo.services import notes, power, protect, restore_volume, snapshots, views
 from dozo.services.errors import GaveWay, ServerBusy
 from dozo.services.protect import Protected
 from dozo.services.site import Site
@@ -191,29 +189,23 @@ def test_a_start_that_shall_win_fails_the_snapshot(
     assert notes.read_all(host_site.settings.notes) == []
 
 
-def test_a_start_through_virsh_meanwhile_does_not_get_through_the_lock(
+def test_a_start_through_virsh_wins_and_fails_the_snapshot(
     host_site: Site, machine: Machine
 ) -> None:
     plan = protect.plan_server(host_site, machine.name)
-    refused: list[str] = []
-
-    def start() -> None:
-        try:
-            machine.start()
-        except libvirt.libvirtError as error:
-            refused.append(str(error))
-
-    made = protect.apply(host_site, plan, work=Hooked(start))
-    assert "lock" in refused[0]
-    assert len(made.snapshots) == 2
-    machine.start()
+    with pytest.raises(ServerStarted, match=machine.name):
+        protect.apply(host_site, plan, work=Hooked(machine.start))
+    assert machine.running
+    machine.write("vda", 0, 65536, 0x77)
+    machine.write("vdb", 0, 65536, 0x77)
+    assert host_site.vault.snapshots() == []
+    assert notes.read_all(host_site.settings.notes) == []
+    assert len(take(host_site, machine).snapshots) == 2
 
 
-def test_a_start_that_no_lock_stops_fails_the_snapshot(
-    host_site: Site, machine: Machine, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_over_before_anybody_looks_fails_the_snapshot(
+    host_site: Site, machine: Machine
 ) -> None:
-    """As on a file system without locks: libvirt's record gives the start away."""
-    monkeypatch.setattr(volumes, "open_image", partial(volumes.open_image, lock=False))
     plan = protect.plan_server(host_site, machine.name)
 
     def start_and_stop() -> None:
@@ -223,6 +215,59 @@ def test_a_start_that_no_lock_stops_fails_the_snapshot(
     with pytest.raises(ServerStarted):
         protect.apply(host_site, plan, work=Hooked(start_and_stop))
     assert host_site.vault.snapshots() == []
+
+
+def test_a_start_of_another_server_with_the_same_image_fails_the_snapshot(
+    host_site: Site, workspace: Workspace, machine: Machine
+) -> None:
+    """Whoever has the image, under whatever name."""
+    other = define(*workspace, disks={"vda": "raw"})
+    link = other.disks["vda"].path
+    link.unlink()
+    link.symlink_to(machine.disks["vdb"].path)
+    with pytest.raises(ServerStarted, match=other.name):
+        protect.apply(
+            host_site, protect.plan_server(host_site, machine.name), work=Hooked(other.start)
+        )
+    assert other.running
+    assert host_site.vault.snapshots() == []
+
+
+@pytest.mark.parametrize("device", ["vda", "vdb"])
+def test_a_writer_that_libvirt_knows_nothing_of_fails_the_snapshot(
+    host_site: Site, machine: Machine, device: str
+) -> None:
+    """It wrote and was gone before the end, and left the time of writing as it was."""
+    path = machine.disks[device].path
+    was = path.stat()
+
+    def write() -> None:
+        machine.write(device, 5 * MIB, 65536, 0x77)
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+    with pytest.raises(StandstillUnproven, match="was changed meanwhile"):
+        protect.apply(host_site, protect.plan_server(host_site, machine.name), work=Hooked(write))
+    assert host_site.vault.snapshots() == []
+    assert len(take(host_site, machine).snapshots) == 2
+
+
+def test_a_volume_that_is_attached_to_nothing_stays_locked(
+    host_site: Site, workspace: Workspace, machine: Machine
+) -> None:
+    """Nobody is expected to start on it: who comes all the same has to wait."""
+    taken = take(host_site, machine).snapshots[1]
+    made = restore_volume.apply(
+        host_site, restore_volume.plan(host_site, taken.snapshot, name="alone")
+    )
+    refused: list[str] = []
+
+    def write() -> None:
+        command = ["qemu-io", "-f", "raw", "-c", "write 0 512", made.path]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        refused.append(done.stdout + done.stderr)
+
+    protect.apply(host_site, protect.plan_volume(host_site, "alone"), work=Hooked(write))
+    assert "lock" in refused[0]
 
 
 def test_an_image_that_somebody_writes_to_is_refused(host_site: Site, machine: Machine) -> None:

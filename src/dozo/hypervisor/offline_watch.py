@@ -1,5 +1,6 @@
 """Evidence that a stopped server stayed stopped while its volumes were being read."""
 
+import os
 import threading
 from contextlib import ExitStack
 from types import TracebackType
@@ -29,7 +30,7 @@ class OfflineWatch:
     def __init__(self, host: Host, server: str) -> None:
         self._host = host
         domain = host.domain(server)
-        self._server = domain.name()
+        self.server = domain.name()
         self._uuid = domain.UUIDString()
         self._paths = _paths(domain)
         self._events: list[str] = []
@@ -41,11 +42,11 @@ class OfflineWatch:
     def __enter__(self) -> Self:
         """Begin; raises ``ServerRunning`` unless the server is stopped."""
         with ExitStack() as begun:
-            with translated(self._host, "watch", self._server):
+            with translated(self._host, "watch", self.server):
                 begun.enter_context(self._host.lifecycle_events(self._take))
                 state = state_of(self._host.domain(self._uuid))
             if state not in {"stopped", "crashed"}:
-                raise ServerRunning(server=self._server, state=state)
+                raise ServerRunning(server=self.server, state=state)
             self._watching = begun.pop_all()
         return self
 
@@ -79,15 +80,15 @@ class OfflineWatch:
     def _find_failure(self) -> ServerStarted | StandstillUnproven | None:
         connection = self._host.connection
         if not self._host.is_alive():
-            return StandstillUnproven(server=self._server, reason="libvirt went away")
+            return StandstillUnproven(server=self.server, reason="libvirt went away")
         try:
             active = connection.lookupByUUIDString(self._uuid).isActive()
         except libvirt.libvirtError as error:
             if not is_gone(error):
-                return StandstillUnproven(server=self._server, reason=message(error))
+                return StandstillUnproven(server=self.server, reason=message(error))
             active = False
         if active or self._uuid in self._events:
-            return ServerStarted(server=self._server)
+            return ServerStarted(server=self.server)
         while self._events:
             other = self._user_of_our_disks(self._events.pop())
             if other is not None:
@@ -100,7 +101,7 @@ class OfflineWatch:
             domain = self._host.connection.lookupByUUIDString(uuid)
             return str(domain.name()) if self._paths & _paths(domain) else None
         except libvirt.libvirtError as error:
-            # A server that has come and gone: the image locks were in its way, if any are.
+            # A server that has come and gone: if it wrote to an image, the image's file shows it.
             return None if is_gone(error) else uuid
 
     def _take(self, uuid: str, event: int) -> None:
@@ -112,4 +113,4 @@ class OfflineWatch:
 def _paths(domain: Any) -> set[str]:
     tree = parse_xml(domain.XMLDesc(0))
     found = {source_path(disk) for disk in tree.iterfind("devices/disk")}
-    return {path for path in found if path is not None}
+    return {os.path.realpath(path) for path in found if path is not None}

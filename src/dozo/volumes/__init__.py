@@ -33,6 +33,7 @@ from dozo.volumes.errors import (
 from dozo.volumes.image_info import Bitmap, ImageFile, ImageInfo, inspect
 from dozo.volumes.output import output_file
 from dozo.volumes.source import ImageSource, NbdSource, open_image
+from dozo.volumes.standing import StandingImage, open_standing
 from dozo.volumes.target import ImageTarget, create_image, open_target, remove_bitmap
 
 __all__ = [
@@ -64,12 +65,14 @@ __all__ = [
     "ReadFailed",
     "ServerFailed",
     "SizeNotSectors",
+    "StandingImage",
     "ToolMissing",
     "VolumeError",
     "WriteFailed",
     "create_image",
     "inspect",
     "open_image",
+    "open_standing",
     "open_target",
     "output_file",
     "remove_bitmap",

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class ImageFile:
     file_bytes: int
     mtime_ns: int
     virtual_bytes: int
+    # It holds the data of the file before it in the chain.
+    is_data_file: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +144,10 @@ def kind_of_file(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
-def check_structure(info: ImageInfo) -> None:
+def check_structure(info: ImageInfo, *, lock: bool = True) -> None:
     """Make sure that every qcow2 file of the chain is whole.
+
+    With ``lock`` nobody can open one of them for writing while it is looked at.
 
     QEMU reads clusters that lie beyond the end of a cut-off file as zeros, without an
     error, so this has to be known before anything is read. The time grows with the
@@ -151,24 +155,27 @@ def check_structure(info: ImageInfo) -> None:
     """
     for file in info.chain:
         if file.format == "qcow2":
-            _check_qcow2(file)
+            _check_qcow2(file, lock=lock)
 
 
-def _check_qcow2(file: ImageFile) -> None:
-    answer = qemu_img.run(["check", "--output=json", "-f", "qcow2", file.path])
+def _check_qcow2(file: ImageFile, *, lock: bool) -> None:
+    share = () if lock else ("--force-share",)
+    answer = qemu_img.run(["check", *share, "--output=json", "-f", "qcow2", file.path])
     try:
         report = json.loads(answer.stdout)
     except ValueError:
         raise qemu_img.failure(file.path, answer.stderr) from None
     first_line = answer.stderr.splitlines()[0] if answer.stderr else ""
-    header = json.loads(_info(file.path, "qcow2", chain=False, in_use_ok=False).stdout)
+    header = json.loads(_info(file.path, "qcow2", chain=False, in_use_ok=not lock).stdout)
     specific = header.get("format-specific", {}).get("data", {})
     if "data-file" not in specific:
         end = report.get("image-end-offset", 0)
         # Measured anew: a server may have run between the description and our lock.
         size = _file_bytes(file.path)
         # The last cluster may be short, but not by anything that was written to it.
-        if size + header["cluster-size"] <= end or (size < end and _data_end(file.path) > size):
+        if size + header["cluster-size"] <= end or (
+            size < end and _data_end(file.path, share) > size
+        ):
             raise ImageCorrupt(file.path, f"cut off at {size} of {end} bytes")
     if report.get("check-errors"):
         raise ImageCorrupt(file.path, first_line or "its structure cannot be read")
@@ -179,10 +186,10 @@ def _check_qcow2(file: ImageFile) -> None:
         raise ImageCorrupt(file.path, "QEMU has marked it as corrupt")
 
 
-def _data_end(path: str) -> int:
+def _data_end(path: str, share: tuple[str, ...]) -> int:
     """Where in a qcow2 file its uncompressed data ends."""
     end = 0
-    for line in qemu_img.lines(["map", "--output=json", "-f", "qcow2", path]):
+    for line in qemu_img.lines(["map", *share, "--output=json", "-f", "qcow2", path]):
         entry = json.loads(line.strip().strip("[],\n") or "{}")
         if entry.get("data") and entry.get("depth") == 0:
             end = max(end, entry.get("offset", 0) + entry["length"])
@@ -235,7 +242,8 @@ def _chain(path: str, nodes: list[dict[str, Any]]) -> list[ImageFile]:
         data_file = node.get("format-specific", {}).get("data", {}).get("data-file")
         if data_file is not None:
             beside = str(Path(name).parent / data_file)
-            files.append(_image_file(beside, "raw", node["virtual-size"]))
+            described = _image_file(beside, "raw", node["virtual-size"])
+            files.append(replace(described, is_data_file=True))
     return files
 
 

@@ -64,7 +64,7 @@ def open_image(
     with ExitStack() as stack:
         if lock:
             for file in described.chain:
-                _hold(stack, file.path, locks.READER)
+                hold(stack, file.path, locks.READER)
         # Described again now that nobody can change it any more.
         info = inspect(path, format=described.format, in_use_ok=not lock)
         if lock:
@@ -82,7 +82,8 @@ def open_image(
             yield ServedSource(info, connections, locked=lock)
 
 
-def _hold(stack: ExitStack, path: str, use: locks.Use) -> None:
+def hold(stack: ExitStack, path: str, use: locks.Use) -> None:
+    """Lock a file by QEMU's rules until the stack unwinds; errors as :func:`locks.acquire`."""
     fd = open_file(path)
     stack.callback(os.close, fd)
     locks.acquire(fd, path, use)
