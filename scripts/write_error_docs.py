@@ -33,6 +33,9 @@ The kind decides the exit code of the command line:
 | 2 | usage | the command or its input cannot be right |
 | 3 | not-found | what was named does not exist |
 | 4 | refused | the state of things or a policy forbids it |
+| 4 | unauthenticated | it is not known who asks |
+| 4 | forbidden | whoever asks may not do that |
+| 4 | throttled | it was tried too often lately |
 | 5 | damaged | stored data are not what they were |
 | 6 | unavailable | a component does not answer |
 

@@ -10,7 +10,37 @@ from typing import ClassVar
 
 from django.db import models
 
-from dozo.model import states
+from dozo.catalog.models_access import (
+    AuditEntry,
+    AuditHead,
+    AuditOutcome,
+    LoginFailure,
+    RoleChoice,
+    Token,
+    User,
+)
+from dozo.model import clock, states
+
+__all__ = [
+    "AssignedBy",
+    "AuditEntry",
+    "AuditHead",
+    "AuditOutcome",
+    "Copy",
+    "CopyState",
+    "LoginFailure",
+    "RecoveryPoint",
+    "RoleChoice",
+    "Server",
+    "Site",
+    "Snapshot",
+    "Template",
+    "Tenant",
+    "Token",
+    "User",
+    "Volume",
+    "VolumeState",
+]
 
 
 class CopyState(models.TextChoices):
@@ -32,6 +62,14 @@ class VolumeState(models.TextChoices):
     GONE = "gone"
 
 
+class AssignedBy(models.TextChoices):
+    """How a server came to its tenant."""
+
+    DEFAULT = "default"
+    METADATA = "metadata"
+    HAND = "hand"
+
+
 class Site(models.Model):
     """This site, its peers, and any site that only snapshots name."""
 
@@ -51,6 +89,15 @@ class Tenant(models.Model):
     """Who owns servers and snapshots."""
 
     name = models.CharField(unique=True, max_length=200)
+    # A preset's name and what differs from it: {setting: value}.
+    policy = models.CharField(max_length=32, default="modern")
+    policy_overrides = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(default=clock.now)
+    # Nobody of a disabled tenant gets in; what it has stays protected and stored.
+    disabled = models.BooleanField(default=False)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
 
     def __str__(self) -> str:
         return self.name
@@ -65,6 +112,13 @@ class Server(models.Model):
     present = models.BooleanField(default=False)
     state = models.CharField(max_length=32, blank=True, default="")
     tracking = models.CharField(max_length=8, default=states.Tracking.AUTO.value)
+    # Who said which tenant it belongs to: nobody yet, the domain's metadata, or an operator.
+    assigned_by = models.CharField(
+        max_length=8, choices=AssignedBy.choices, default=AssignedBy.DEFAULT.value
+    )
+    # What schedules select by: those given by hand and those in the domain's metadata.
+    tags = models.JSONField(default=list, blank=True)
+    tags_by_hand = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering: ClassVar = ["name", "uuid"]

@@ -141,6 +141,31 @@ class Catalog:
         """Copies."""
         return self._rows("Copy")
 
+    @property
+    def users(self) -> "QuerySet[models.User]":
+        """Users, disabled ones included."""
+        return self._rows("User")
+
+    @property
+    def tokens(self) -> "QuerySet[models.Token]":
+        """Tokens, expired and revoked ones included."""
+        return self._rows("Token")
+
+    @property
+    def login_failures(self) -> "QuerySet[models.LoginFailure]":
+        """Failed logins."""
+        return self._rows("LoginFailure")
+
+    @property
+    def audit_entries(self) -> "QuerySet[models.AuditEntry]":
+        """The audit trail, oldest first."""
+        return self._rows("AuditEntry")
+
+    @property
+    def audit_heads(self) -> "QuerySet[models.AuditHead]":
+        """The one row that says where the trail ends."""
+        return self._rows("AuditHead")
+
     def _rows(self, model: str) -> "QuerySet[Any]":
         manager: Manager[Any] = apps.get_model("catalog", model)._default_manager  # noqa: SLF001  Django's documented name
         return manager.using(self.alias)

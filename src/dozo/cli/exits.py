@@ -16,6 +16,9 @@ EXIT_CODES: dict[ErrorKind, int] = {
     ErrorKind.USAGE: 2,
     ErrorKind.NOT_FOUND: 3,
     ErrorKind.REFUSED: 4,
+    ErrorKind.UNAUTHENTICATED: 4,
+    ErrorKind.FORBIDDEN: 4,
+    ErrorKind.THROTTLED: 4,
     ErrorKind.DAMAGED: 5,
     ErrorKind.UNAVAILABLE: 6,
 }

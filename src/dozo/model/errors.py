@@ -12,6 +12,9 @@ class ErrorKind(Enum):
     USAGE = "usage"
     NOT_FOUND = "not-found"
     REFUSED = "refused"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    THROTTLED = "throttled"
     DAMAGED = "damaged"
     UNAVAILABLE = "unavailable"
 
