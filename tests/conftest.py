@@ -1,4 +1,4 @@
-"""What every test may use. Real guests are in `support/guests.py`."""
+"""What every test may use. Guests: `support/guests.py`; PostgreSQL: `support/postgres.py`."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from .support.guests import (
     module_guest,
     module_guest_factory,
 )
+from .support.postgres import postgres_cluster, postgres_url
 
 __all__ = [
     "built_images",
@@ -22,4 +23,6 @@ __all__ = [
     "libvirt_host",
     "module_guest",
     "module_guest_factory",
+    "postgres_cluster",
+    "postgres_url",
 ]

@@ -1,0 +1,142 @@
+"""A temporary PostgreSQL cluster for tests: of Debian's package, on a Unix socket only."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+USER = "postgres"
+SETTINGS = {
+    "listen_addresses": "",
+    # Clusters of tests need not survive a power cut, and fsync is most of their time.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+}
+
+
+def programs() -> Path:
+    """The folder of the newest PostgreSQL server that is installed; fails the test if none is."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4])
+    )
+    if not found:
+        pytest.fail("PostgreSQL is missing: install the package postgresql", pytrace=False)
+    return found[-1].parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresCluster:
+    """A running cluster; `folder` holds its data and its socket."""
+
+    folder: Path
+    bin: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs as its user: the server refuses to run as root."""
+        command = [str(self.bin / program), *arguments]
+        if os.geteuid() == 0:
+            command = [
+                "setpriv",
+                f"--reuid={USER}",
+                f"--regid={USER}",
+                "--init-groups",
+                "--no-new-privs",
+                *command,
+            ]
+        log = self.folder / f"{program}.log"
+        # Not a pipe: the server would inherit and hold it.
+        with log.open("ab") as output:
+            done = subprocess.run(
+                command, cwd=self.folder, stdout=output, stderr=output, timeout=60, check=False
+            )
+        assert done.returncode == 0, f"{' '.join(command)} failed:\n{log.read_text()}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
+        self.run(
+            "pg_ctl",
+            "--wait",
+            f"--pgdata={self.data}",
+            f"--log={self.folder / 'server.log'}",
+            f"--options=-k {self.folder} {options}",
+            "start",
+        )
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server; ``immediate`` is as sudden as a crash."""
+        self.run("pg_ctl", "--wait", f"--pgdata={self.data}", f"--mode={mode}", "stop")
+
+    def url(self, database: str) -> str:
+        """The address of one of the cluster's databases."""
+        return f"postgresql://{USER}@/{database}?host={quote(str(self.folder), safe='')}"
+
+    def create_database(self) -> str:
+        """A new, empty database; its address."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database, and whoever is still connected to it."""
+        name = url.partition("@/")[2].partition("?")[0]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def make_cluster() -> PostgresCluster:
+    """A new cluster that is not started."""
+    # A short path of everybody's: the socket's name is limited to 107 bytes, and pytest's
+    # folders are closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="dozo-pg-", dir="/tmp"))
+    cluster = PostgresCluster(folder=folder, bin=programs())
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER, USER)
+    cluster.run(
+        "initdb",
+        f"--pgdata={cluster.data}",
+        f"--username={USER}",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    )
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """A cluster that all tests of a run share; each test makes databases of its own in it."""
+    cluster = make_cluster()
+    try:
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
+    """The address of an empty database, removed after the test."""
+    url = postgres_cluster.create_database()
+    yield url
+    postgres_cluster.drop_database(url)
