@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dozo.blobs.faulty import Call, Fault, FaultPlan, FaultyBlobs
 from dozo.catalog.errors import SnapshotUnknown
 from dozo.hypervisor.errors import LibvirtUnavailable
 from dozo.services import inventory, project, replicate, settings, snapshots, views
@@ -13,7 +14,9 @@ from dozo.services.errors import NotReadable, RecoveryPointIncomplete
 from dozo.services.restore_server import plan as plan_server
 from dozo.services.settings import HomeExists, Peer, PeerUnknown
 from dozo.services.site import PeerVaultIsOwn, Site, SiteNameInvalid
-from dozo.vault.errors import GrantMissing, NotAVault
+from dozo.vault import Keyring, Vault
+from dozo.vault.errors import GrantMissing, NotAVault, ReadBackFailed
+from dozo.vault.format import ObjectKind, load_document, store_document
 
 from .support import MadeServer, make_site, random_bytes, store
 
@@ -74,6 +77,67 @@ def test_a_copy_goes_from_missing_to_verified_and_main_sees_it(pair: tuple[Site,
     assert copies_of(main, snapshot) == {"main": "verified", "dr": "verified"}
     again = replicate.copy(main, main.settings.peer("dr"))
     assert (again.snapshots, again.bytes_copied) == ((), 0)
+
+
+def forget_proof(site: Site, snapshot: str) -> None:
+    """Make a vault's snapshot look as if nobody had read back what it added."""
+    blobs = site.vault.blobs
+    for key in [info.key for info in blobs.list(f"snapshots/{snapshot}")]:
+        document = load_document(blobs, key, ObjectKind.SNAPSHOT)
+        del document["read_back"]
+        store_document(blobs, key, ObjectKind.SNAPSHOT, document)
+
+
+def test_what_nobody_has_read_back_is_not_stored(pair: tuple[Site, Site]) -> None:
+    main, dr = pair
+    server = MadeServer.new("web")
+    snapshot = store(main, server, "vda", random_bytes(1), point="aa" * 16)
+    replicate.copy(main, main.settings.peer("dr"))
+    forget_proof(dr, snapshot)
+    replicate.sync(dr, verify=False)
+    replicate.sync(main, verify=False)
+    assert (
+        copies_of(dr, snapshot) == copies_of(main, snapshot) == {"main": "stored", "dr": "copying"}
+    )
+    (point,) = views.list_recovery_points(dr)
+    assert "vda" in point.missing
+    # The state comes from the vault: a new catalog says the same.
+    dr.close()
+    for part in ("", "-wal", "-shm"):
+        (dr.settings.home / f"catalog.sqlite3{part}").unlink(missing_ok=True)
+    with Site.open(dr.settings.home) as again:
+        replicate.sync(again, verify=False)
+        assert copies_of(again, snapshot) == {"main": "stored", "dr": "copying"}
+        (done,) = replicate.sync(again).verified
+        assert (done.snapshot, done.state) == (snapshot, "verified")
+
+
+def test_a_copy_that_does_not_read_back_is_missing_and_loud(
+    pair: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, dr = pair
+    peer = main.settings.peer("dr")
+    snapshot = store(main, MadeServer.new("web"), "vda", random_bytes(1))
+    states: list[str] = []
+
+    def look(call: Call) -> None:
+        if call.key.startswith("pending/") and call.method == "put":
+            row = main.catalog.copies.get(snapshot_id=snapshot, site__name="dr")
+            states.append(row.state)
+
+    def spoilt(_peer: Peer) -> Vault:
+        plan = FaultPlan(at_call=2, fault=Fault.SPOILT, methods=frozenset({"put"}))
+        blobs = FaultyBlobs(dr.vault.blobs, plan, before=look)
+        return Vault.open(blobs, Keyring.load(main.settings.keys))
+
+    monkeypatch.setattr(main, "peer_vault", spoilt)
+    with pytest.raises(ReadBackFailed):
+        replicate.copy(main, peer, [snapshot])
+    assert states == ["copying"]
+    assert copies_of(main, snapshot) == {"main": "stored", "dr": "missing"}
+    monkeypatch.undo()
+    replicate.copy(main, peer, [snapshot])
+    assert copies_of(main, snapshot) == {"main": "stored", "dr": "stored"}
 
 
 def test_the_peers_catalog_knows_server_volume_and_origin(pair: tuple[Site, Site]) -> None:

@@ -152,6 +152,9 @@ class DirectoryBlobs:
         try:
             _write_all(fd, parts)
             os.fsync(fd)
+            if sum(map(len, parts)) >= READ_BYTES:
+                # Whoever reads it back now wants to know what the medium holds, not the memory.
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             yield path
         except BaseException:
             path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ class Fault(Enum):
     BEFORE = "before"  # nothing has happened
     LOST = "lost"  # it has happened, and the caller is told that it failed
     TORN = "torn"  # half of it has happened, against the promises of the port
+    SPOILT = "spoilt"  # a put says that all is well, and one bit of what it stored is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class FaultyBlobs:
         fault = self._begin("put", key)
         if fault is Fault.TORN:
             self._inner.put(key, [_first_half(parts)])
+        elif fault is Fault.SPOILT:
+            self._inner.put(key, [_one_bit_off(parts)])
         elif fault is not Fault.BEFORE:
             self._inner.put(key, parts)
         self._end(fault)
@@ -154,7 +157,7 @@ class FaultyBlobs:
         return plan.fault
 
     def _end(self, fault: Fault | None) -> None:
-        if fault is not None:
+        if fault is not None and fault is not Fault.SPOILT:
             raise self._error(self.url)
 
     def _read(self, method: str, key: str) -> None:
@@ -229,6 +232,12 @@ class UnreadableBlobs:
 def _first_half(parts: Sequence[Buffer]) -> bytes:
     whole = b"".join(parts)
     return whole[: len(whole) // 2]
+
+
+def _one_bit_off(parts: Sequence[Buffer]) -> bytearray:
+    whole = bytearray(b"".join(parts))
+    whole[len(whole) // 2] ^= 1
+    return whole
 
 
 def _unavailable(url: str) -> BlobsError:

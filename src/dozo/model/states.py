@@ -48,7 +48,11 @@ class Copy(StrEnum):
 
 
 class CopyEvent(StrEnum):
-    """What can happen to a copy."""
+    """What can happen to a copy.
+
+    *Finish* is complete and read back as stored, without keys; *read-back* is opened with keys
+    and hashed to the ids as well.
+    """
 
     START = "start"
     FAIL = "fail"

@@ -161,7 +161,8 @@ def refresh_copies(
     *,
     only: bool = False,
 ) -> None:
-    """The states at one site, from its vault: what is there is stored, what has a check is more.
+    """The states at one site, from its vault: what it says was read back there is stored, what
+    has a good check is verified, and what is there without either is still being copied.
 
     ``infos`` is all that the vault has, and other copies are *missing*, as deleted ones are; with
     ``only`` it is a part, and the rest is left alone. Damage that was found stays shown until the
@@ -176,7 +177,7 @@ def refresh_copies(
             row = rows.get(info.snapshot)
             row = row or site.catalog.copies.model(snapshot_id=info.snapshot, site=at)
             if info.snapshot in checks:
-                _apply_check(row, checks[info.snapshot])
+                _apply_check(row, info, checks[info.snapshot])
             else:
                 _apply_absence(row)
             row.save(using=site.catalog.alias)
@@ -190,20 +191,24 @@ def _apply_absence(row: "models.Copy") -> None:
     row.state, row.verified_at, row.oldest_reading_at = Copy.MISSING.value, None, None
 
 
-def _apply_check(row: "models.Copy", check: "Check | None") -> None:
+def _apply_check(row: "models.Copy", info: "SnapshotInfo", check: "Check | None") -> None:
     if check is not None and check.damaged:
         row.state, row.verified_at = Copy.DAMAGED.value, None
         return
     verified_at = check.verified_at if check else None
     newer = verified_at is not None and (row.verified_at is None or verified_at > row.verified_at)
     if row.state != "damaged" or newer:
-        row.state = _evident_state(verified=verified_at is not None).value
+        read_back = info.read_back_at is not None
+        row.state = _evident_state(read_back=read_back, verified=verified_at is not None).value
     if check is not None:
         row.verified_at = verified_at
         row.oldest_reading_at = check.oldest_reading
 
 
-def _evident_state(*, verified: bool) -> Copy:
-    """The state that a complete copy has come to, by the moves of the table."""
-    state = after(after(Copy.MISSING, CopyEvent.START), CopyEvent.FINISH)
+def _evident_state(*, read_back: bool, verified: bool) -> Copy:
+    """The state that a visible copy has come to, by the moves of the table."""
+    state = after(Copy.MISSING, CopyEvent.START)
+    if not read_back and not verified:
+        return state
+    state = after(state, CopyEvent.FINISH)
     return after(state, CopyEvent.READ_BACK) if verified else state

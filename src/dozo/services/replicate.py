@@ -161,9 +161,13 @@ def sync(site: Site, *, verify: bool = True, work: Work | None = None) -> Synced
 
 
 def verify_new(site: Site, *, work: Work | None = None) -> list[Verified]:
-    """Read back every readable snapshot and template that has not been verified here."""
+    """Read back every readable snapshot and template that has not been verified here.
+
+    Those are also taken that are in the vault without a proof that they were read back there.
+    """
+    unproven = [Copy.COPYING.value, Copy.STORED.value]
     pending = set(
-        site.catalog.copies.filter(site=site.own_row, state="stored").values_list(
+        site.catalog.copies.filter(site=site.own_row, state__in=unproven).values_list(
             "snapshot_id", flat=True
         )
     )

@@ -97,6 +97,20 @@ class ChunkMissing(VaultError):
 
 
 @dataclass(eq=False)
+class ReadBackFailed(VaultError):
+    """What was just stored did not come back as it was written."""
+
+    code = "vault.read_back_failed"
+    kind = ErrorKind.DAMAGED
+    text = "pack {self.pack} was just stored in {self.url} and does not read back: {self.problem}"
+    hint = "Nothing of it was kept; look after that disk and its host, then run the same again."
+
+    url: str
+    pack: str
+    problem: str
+
+
+@dataclass(eq=False)
 class SnapshotUnknown(VaultError):
     """No snapshot has that id."""
 

@@ -50,6 +50,7 @@ class Lookup:
             chunks=manifest.chunks,
             deleted=deleted,
             sealed=sealed,
+            read_back_at=manifest.read_back_at,
         )
 
     def name(self, given: str) -> str:

@@ -34,6 +34,8 @@ class Manifest:
 
     ``root`` is the id of the tree's top segment, ``depth`` its levels, ``chunks`` the
     number of chunks that are not zero; ``attachments`` are ids of attachment frames.
+    ``read_back_at`` is each vault's own: when it had read back, as stored, what its copy
+    added. None where nobody has said so.
     """
 
     snapshot: str
@@ -50,6 +52,7 @@ class Manifest:
     group: str | None
     attachments: tuple[bytes, ...]
     sealed: bytes = b""
+    read_back_at: datetime | None = None
 
     def clear_fields(self) -> dict[str, Any]:
         """What stands in clear, and again inside the sealed root."""
@@ -70,7 +73,7 @@ class Manifest:
         }
 
     def to_document(self) -> dict[str, Any]:
-        """The manifest as it is stored, apart from who published it."""
+        """The manifest as it is stored, apart from who published it, and on what evidence."""
         return {"clear": self.clear_fields(), "sealed": base64.b64encode(self.sealed).decode()}
 
 
@@ -88,6 +91,7 @@ def from_document(document: dict[str, Any], key: str, *, url: str) -> Manifest:
     """The manifest in a stored document. Raises :class:`ObjectDamaged`."""
     try:
         clear = document["clear"]
+        read_back = document.get("read_back")
         return Manifest(
             snapshot=clear["snapshot"],
             tenant=int(clear["tenant"], 16),
@@ -103,6 +107,7 @@ def from_document(document: dict[str, Any], key: str, *, url: str) -> Manifest:
             group=clear["group"],
             attachments=tuple(bytes.fromhex(text) for text in clear["attachments"]),
             sealed=base64.b64decode(document["sealed"], validate=True),
+            read_back_at=None if read_back is None else clock.from_text(read_back),
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise ObjectDamaged(url=url, key=key, reason="it is not a snapshot") from error
@@ -165,9 +170,16 @@ def load_publication(blobs: Blobs, snapshot: str, attempt: str) -> Publication:
     return Publication(snapshot, attempt, manifest)
 
 
-def publication_document(manifest: Manifest, attempt: str) -> dict[str, Any]:
+def publication_document(
+    manifest: Manifest, attempt: str, read_back_at: datetime | None
+) -> dict[str, Any]:
     """The object that makes a snapshot visible."""
-    return {"state": PUBLISHED, "attempt": attempt, **manifest.to_document()}
+    return {
+        "state": PUBLISHED,
+        "attempt": attempt,
+        "read_back": None if read_back_at is None else clock.to_text(read_back_at),
+        **manifest.to_document(),
+    }
 
 
 def abandoned_document(attempt: str) -> dict[str, Any]:

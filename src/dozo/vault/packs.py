@@ -128,6 +128,15 @@ class PackCheck:
     damaged: tuple[Entry, ...]
     size_bytes: int
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words; empty if the pack is whole."""
+        if self.directory is None:
+            return "its directory is damaged"
+        if self.damaged:
+            return f"{len(self.damaged)} of its {len(self.directory.entries)} frames are damaged"
+        return ""
+
 
 def check_pack(blobs: Blobs, pack_id: bytes) -> PackCheck | None:
     """Read a pack whole and compare all its hashes; None if there is no such pack any more.

@@ -14,9 +14,10 @@ from dozo.vault.format import ObjectKind, fetch, load_document, open_object, sto
 from dozo.vault.frames import FrameKind
 from dozo.vault.index import store_segment
 from dozo.vault.manifest import list_attempts, load_publication, publication_document
-from dozo.vault.packs import Pack, read_directory
+from dozo.vault.packs import Pack, check_pack, read_directory
 from dozo.vault.prune import prune
-from dozo.vault.scrub import KINDS, Finding, ScrubReport, scrub
+from dozo.vault.removal import mark_damaged
+from dozo.vault.scrub import KINDS, Finding, ScrubReport, damage_of, scrub
 from dozo.vault.store import Store
 from dozo.vault.writer import Writer
 
@@ -55,7 +56,8 @@ def scrub_and_repair(store: Store, other: Store, progress: Progress) -> ScrubRep
 def rebuild_index(store: Store) -> int:
     """Index packs that no index object names, from their own directories; how many there were.
 
-    Damaged index objects are removed after that. Packs of writers at work are theirs.
+    They are read back whole: whoever finds a frame through the index may rely on it. Damaged
+    index objects are removed after that. Packs of writers at work are theirs.
     """
     store.index.refresh()
     damaged = [error.key for error in store.index.damaged_objects]
@@ -63,9 +65,7 @@ def rebuild_index(store: Store) -> int:
     at_work = {note.writer for note in notes}
     group: list[Pack] = []
     count = 0
-    for pack in _directories(store):
-        if pack.writer in at_work:
-            continue
+    for pack in _unindexed(store, at_work):
         group.append(pack)
         count += 1
         if len(group) == PACKS_PER_INDEX:
@@ -79,10 +79,19 @@ def rebuild_index(store: Store) -> int:
     return count
 
 
-def _directories(store: Store) -> Iterator[Pack]:
+def _unindexed(store: Store, at_work: set[bytes]) -> Iterator[Pack]:
     for pack_id in store.index.unindexed_packs():
         with suppress(ObjectDamaged, BlobMissing):
-            yield read_directory(store.blobs, pack_id, store.index.pack_sizes[pack_id])
+            pack = read_directory(store.blobs, pack_id, store.index.pack_sizes[pack_id])
+            if pack.writer in at_work:
+                continue
+            found = check_pack(store.blobs, pack_id)
+            if found is None or found.directory is None:
+                continue
+            if found.damaged:
+                # Before the index names it: nobody may rely on what is damaged in it.
+                mark_damaged(store.blobs, damage_of(found))
+            yield pack
 
 
 def _repair_frames(store: Store, other: Store, wanted: set[bytes]) -> int:
@@ -133,7 +142,7 @@ def _mend_snapshot(store: Store, other: Store, key: str) -> bool:
         with suppress(BlobMissing, ObjectDamaged):
             manifest = load_publication(other.blobs, name, theirs).manifest
             if manifest is not None:
-                document = publication_document(manifest, attempt)
+                document = publication_document(manifest, attempt, None)
                 store_document(store.blobs, key, ObjectKind.SNAPSHOT, document)
                 return True
     return False

@@ -164,12 +164,13 @@ def _read_packs(store: Store, report: ScrubReport, progress: Progress) -> list[D
             report.packs_read += 1
             report.bytes_read += found.size_bytes
             progress.advance(found.size_bytes)
-            if found.directory is not None and not found.damaged:
+            if not found.problem:
                 whole.append(found.pack_id)
                 with suppress(*NO_WRITING):
                     clear_damage(store.blobs, found.pack_id)
             else:
-                report.findings.append(_finding(found))
+                key = layout.pack_key(found.pack_id)
+                report.findings.append(Finding(key=key, problem=found.problem))
                 damage.append(damage_of(found))
                 with suppress(*NO_WRITING):
                     mark_damaged(store.blobs, damage[-1])
@@ -185,14 +186,6 @@ def damage_of(found: PackCheck) -> Damage:
         offsets=frozenset(entry.offset_bytes for entry in found.damaged),
         whole=found.directory is None,
     )
-
-
-def _finding(found: PackCheck) -> Finding:
-    if found.directory is None:
-        problem = "its directory is damaged"
-    else:
-        problem = f"{len(found.damaged)} of its {len(found.directory.entries)} frames are damaged"
-    return Finding(key=layout.pack_key(found.pack_id), problem=problem)
 
 
 def _touch(store: Store, report: ScrubReport, found: list[Damage]) -> None:

@@ -26,7 +26,11 @@ class SnapshotDraft:
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotInfo:
-    """A snapshot as the vault knows it; ``sealed`` is None where no key opens it."""
+    """A snapshot as the vault knows it; ``sealed`` is None where no key opens it.
+
+    ``read_back_at`` is when this vault had read back, without keys, what this copy added to
+    it: that is what *stored* means. None where the vault has no such proof.
+    """
 
     snapshot: str
     tenant_number: int
@@ -39,6 +43,7 @@ class SnapshotInfo:
     chunks: int
     deleted: Deletion | None
     sealed: SealedRoot | None
+    read_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,7 @@ def _whole(store: Store, packs: set[bytes]) -> Iterator[bytes]:
     """Those packs of which every frame is as it was written, whoever needs it."""
     for pack_id in packs:
         found = check_pack(store.blobs, pack_id)
-        if found is not None and found.directory is not None and not found.damaged:
+        if found is not None and not found.problem:
             yield pack_id
 
 

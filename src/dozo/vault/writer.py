@@ -1,5 +1,7 @@
 """Adding to a vault: packs, then index, then the one object that makes a snapshot visible.
 
+Each pack is read back before the index names it.
+
 The protocol and why it is safe beside removal without any clock:
 ``docs/vault-format.md``, section "Writers and removal".
 """
@@ -7,19 +9,21 @@ The protocol and why it is safe beside removal without any clock:
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from dozo.blobs import Buffer
+from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.vault import pending as pendings
-from dozo.vault.errors import WriterFenced
+from dozo.vault.errors import ReadBackFailed, WriterFenced
 from dozo.vault.format import ObjectKind, create_document
 from dozo.vault.frames import FrameKind, store_clear, stored_hash, tree_id
 from dozo.vault.index import MAX_RECORDS, store_segment
-from dozo.vault.layout import snapshot_key
+from dozo.vault.layout import pack_key, snapshot_key
 from dozo.vault.manifest import Manifest, load_publication, publication_document
-from dozo.vault.packs import Pack, PackBuilder
+from dozo.vault.packs import Pack, PackBuilder, check_pack
 from dozo.vault.pending import Pending, Root
 from dozo.vault.removal import Unreliable, unreliable
 from dozo.vault.store import Store
@@ -36,6 +40,8 @@ def no_crash(point: str) -> None:
 class Writer:
     """One attempt at adding something to a vault; a context manager.
 
+    What it stores is read back as stored, and hashed, before anybody can find it; what
+    does not come back as it was written raises ``ReadBackFailed``, and nothing is published.
     ``add``, ``claim`` and ``store_tree`` may be called from several threads. Leaving the
     context without ``publish`` or ``finish`` gives up: what was stored stays until a
     prune, invisible.
@@ -169,7 +175,8 @@ class Writer:
     def publish(self, manifest: Manifest) -> None:
         """Make the snapshot visible. Raises :class:`WriterFenced`."""
         key = snapshot_key(manifest.snapshot, self.pending.attempt)
-        document = publication_document(manifest, self.pending.attempt)
+        # Whatever the index names has been read back, by this writer or by the one it is from.
+        document = publication_document(manifest, self.pending.attempt, clock.now())
         if not create_document(self._blobs, key, ObjectKind.SNAPSHOT, document):
             # Either another process fenced this attempt, or an answer was lost.
             found = load_publication(self._blobs, manifest.snapshot, self.pending.attempt)
@@ -192,9 +199,25 @@ class Writer:
         try:
             pack = builder.store(self._blobs)
             self._crash("pack")
+            self._read_back(pack)
+            self._crash("read-back")
             return pack
         finally:
             self._slots.release()
+
+    def _read_back(self, pack: Pack) -> None:
+        """Compare a pack as it is stored with what was written. Raises :class:`ReadBackFailed`."""
+        found = check_pack(self._blobs, pack.pack_id)
+        if found is None:
+            # Only of a writer that was declared dead are packs removed that nobody needs yet.
+            raise WriterFenced(snapshot=self.pending.snapshot)
+        if found.problem:
+            # No index names it, so nobody can have relied on it.
+            with suppress(DozoError):
+                self._blobs.delete(pack_key(pack.pack_id))
+            raise ReadBackFailed(
+                url=self._blobs.url, pack=pack.pack_id.hex(), problem=found.problem
+            )
 
     def _raise_failures(self) -> None:
         for future in list(self._stored):
