@@ -84,11 +84,11 @@ class Actor:
         return cls(kind=ActorKind.SYSTEM, name=f"system:{part}", role=Role.OPERATOR)
 
     @classmethod
-    def schedule(cls, schedule_id: str, tenant: str) -> Self:
-        """A schedule: what a member of its tenant may do."""
+    def schedule(cls, name: str, tenant: str) -> Self:
+        """A tenant's schedule of that name: what a member of the tenant may do."""
         return cls(
             kind=ActorKind.SCHEDULE,
-            name=f"schedule:{schedule_id}",
+            name=f"schedule:{tenant}/{name}",
             role=Role.MEMBER,
             tenant=tenant,
         )

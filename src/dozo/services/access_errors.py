@@ -223,17 +223,6 @@ class TagInvalid(DozoError):
 
 
 @dataclass(eq=False)
-class PolicyInvalid(DozoError):
-    """No policy can be like that."""
-
-    code = "policy.invalid"
-    kind = ErrorKind.USAGE
-    text = "the policy cannot be used: {self.reason}"
-    hint = "docs/access.md names the presets."
-    reason: str
-
-
-@dataclass(eq=False)
 class AuditTrailBroken(DozoError):
     """The audit trail is not what was written."""
 

@@ -263,11 +263,16 @@ def _volume_plan(
 
 
 def newest_parent(site: Site, volume: "models.Volume") -> ParentPlan | None:
-    """The newest snapshot of a volume that this site's vault has and can open."""
+    """The newest snapshot of a volume that this site's vault has and can open.
+
+    One from before the volume changed hands is sealed under its old tenant's keys: no parent.
+    """
     here = site.catalog.copies.filter(
         site=site.own_row, state__in=("stored", "verified")
     ).values_list("snapshot_id", flat=True)
-    usable = volume.snapshots.filter(deleted_at=None, readable=True, snapshot_id__in=here)
+    usable = volume.snapshots.filter(
+        deleted_at=None, readable=True, snapshot_id__in=here, tenant_id=volume.tenant_id
+    )
     row = usable.first()
     if row is None:
         return None
