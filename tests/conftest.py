@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 # The guest builder serves the demo too, so it lives with the scripts.
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -15,6 +17,10 @@ from .support.guests import (
     module_guest_factory,
 )
 from .support.postgres import postgres_cluster, postgres_url
+
+# No example is timed: how long it takes tells the load of the machine, not the quality of the code.
+settings.register_profile("dozo", deadline=None)
+settings.load_profile("dozo")
 
 __all__ = [
     "built_images",

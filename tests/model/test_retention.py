@@ -415,7 +415,7 @@ def test_keeping_more_deletes_less(number: int, found: list[Generation], now: da
     assert less_gone <= set(deleted(plan(rules, found, now, limits=FREE)))
 
 
-@given(keeps, st.sampled_from(["hourly", "daily"]), st.integers(1, 20), st.integers(0, 400))
+@given(keeps, st.sampled_from(["hourly", "daily"]), st.integers(1, 8), st.integers(0, 400))
 @settings(max_examples=25)
 def test_the_simulator_tells_what_a_plan_after_every_run_would_leave(
     keep: Keep, kind: str, length: int, start_day: int
