@@ -1,10 +1,12 @@
 """Exit codes, errors in words and as JSON, and the main commands without a hypervisor."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -12,6 +14,15 @@ from dozo.cli import exits
 from dozo.cli.times import instant_of
 from dozo.model.errors import ErrorKind
 from dozo.model.extents import Extent
+from dozo.model.states import CaptureMode, Consistency
+from dozo.services.facts import (
+    CaptureFacts,
+    MemberFacts,
+    RecoveryPointFacts,
+    ServerFacts,
+    SnapshotFacts,
+    VolumeFacts,
+)
 from dozo.services.site import Site
 from dozo.vault import SnapshotDraft
 
@@ -131,6 +142,34 @@ def test_a_life_of_a_snapshot_by_hand(dozo: Dozo, home: Path, tmp_path: Path) ->
     facts = dozo("--home", home, "snapshot", "show", "image", "--json").json
     assert len(facts["holds"]) == 1
     assert "image" in dozo("--home", home, "snapshot", "list").out
+
+
+def test_what_a_capture_says_about_itself_is_shown(dozo: Dozo, home: Path) -> None:
+    server = str(uuid4())
+    volume = str(uuid4())
+    facts = SnapshotFacts(
+        name="web-vda",
+        volume=VolumeFacts(volume_id=volume, name="web-vda", device="vda"),
+        capture=CaptureFacts(mode=CaptureMode.OFFLINE, consistency=Consistency.CRASH),
+        server=ServerFacts(uuid=server, name="web"),
+        recovery_point=RecoveryPointFacts(
+            recovery_point_id="ab" * 16,
+            name="nightly",
+            members=(MemberFacts(volume_id=volume, device="vda"),),
+        ),
+        notes=(("guest_os", "Debian 12"), ("not_clean", "QEMU ended without libvirt")),
+    )
+    with Site.open(home) as site:
+        site.vault.backup(
+            _Random(), SnapshotDraft(name="web-vda", group="ab" * 16, facts=facts.to_json())
+        )
+    dozo("--home", home, "site", "rebuild-catalog")
+    wanted = {"guest_os": "Debian 12", "not_clean": "QEMU ended without libvirt"}
+    for command in (["snapshot", "show", "web-vda"], ["recovery-point", "show", "nightly"]):
+        assert dozo("--home", home, *command, "--json").json["notes"] == wanted
+        shown = dozo("--home", home, *command).out
+        assert re.search(r"not clean because +QEMU ended without libvirt", shown)
+        assert re.search(r"guest os +Debian 12", shown)
 
 
 def test_peers_copy_sync_and_rebuild(dozo: Dozo, home: Path, tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def test_a_guest_whose_qemu_was_ended_is_crash_consistent(
     facts = snapshots.readable(host_site, made.snapshots[0].snapshot).facts
     assert facts is not None
     assert "from outside" in dict(facts.notes)["not_clean"]
+    (point,) = views.list_recovery_points(host_site)
+    assert made.notes == point.notes == point.snapshots[0].notes == dict(facts.notes)
 
 
 def test_an_offline_incremental_goes_by_the_bitmap_of_the_last_live_one(

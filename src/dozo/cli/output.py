@@ -123,6 +123,14 @@ def print_facts(facts: Mapping[str, str]) -> None:
         say(f"{name:<{width}}  {value}")
 
 
+_NOTES = {"not_clean": "not clean because", "freeze_problem": "not frozen because"}
+
+
+def note_facts(notes: Mapping[str, str]) -> dict[str, str]:
+    """A snapshot's notes as facts for people."""
+    return {_NOTES.get(name, name.replace("_", " ")): text for name, text in notes.items()}
+
+
 @contextmanager
 def progress(*, as_json: bool) -> Iterator[Work]:
     """Steps and byte counters on a terminal's standard error; silence anywhere else."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dozo.cli.output import print_table, say, short, size
+from dozo.cli.output import note_facts, print_table, say, short, size
 from dozo.model.states import CaptureMode
 
 if TYPE_CHECKING:
@@ -51,5 +51,7 @@ def show_made(made: "Protected") -> None:
         say(f"left out: {one.device} ({one.reason})")
     frozen = f", frozen for {made.freeze_ms} ms" if made.freeze_ms is not None else ""
     say(f"{made.mode.value}, {made.consistency.value}{frozen}")
+    for name, text in note_facts(made.notes).items():
+        say(f"{name}: {text}")
     if made.recovery_point:
         say(f"recovery point {made.name} ({short(made.recovery_point)})")

@@ -7,6 +7,7 @@ import typer
 from dozo.cli.opened import site_of
 from dozo.cli.output import (
     AsJson,
+    note_facts,
     print_facts,
     print_json,
     print_table,
@@ -111,6 +112,7 @@ def show(context: typer.Context, point: PointArgument, as_json: AsJson = False) 
             "complete": "yes" if row.complete else f"no: {', '.join(row.missing)} missing",
             "left out": ", ".join(f"{one['device']} ({one['reason']})" for one in row.left_out)
             or "nothing",
+            **note_facts(row.notes),
         }
     )
     print_table(

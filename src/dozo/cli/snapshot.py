@@ -9,6 +9,7 @@ from dozo.cli.opened import site_of
 from dozo.cli.output import (
     AsJson,
     finish,
+    note_facts,
     print_facts,
     print_json,
     print_table,
@@ -122,6 +123,7 @@ def show(context: typer.Context, snapshot: SnapshotArgument, as_json: AsJson = F
             "mode": view.mode or "-",
             "consistency": view.consistency or "-",
             "frozen for": f"{view.freeze_ms} ms" if view.freeze_ms is not None else "-",
+            **note_facts(view.notes),
             "read in full": view.full_reason_words or "no",
             "read, stored": f"{size(view.bytes_read)}, {size(view.bytes_stored)}",
             "recovery point": view.recovery_point or "-",

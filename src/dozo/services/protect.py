@@ -5,8 +5,8 @@ The plan says which disks, in which mode, against which parent; the capture (``c
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,8 @@ class Protected:
     agent_ms: int | None
     snapshots: tuple[Taken, ...]
     left_out: tuple[LeftOut, ...]
+    # What the capture has to say about itself, by name, as in `SnapshotView`.
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_server(
@@ -352,4 +354,5 @@ def take(site: Site, plan: CapturePlan, note: notes.HeldNote, work: Work) -> Pro
         agent_ms=opened.agent_ms,
         snapshots=tuple(taken),
         left_out=plan.left_out,
+        notes=dict(opened.notes),
     )

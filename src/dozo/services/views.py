@@ -50,7 +50,11 @@ class ServerView:
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotView:
-    """A snapshot; ``copies`` maps site names to states."""
+    """A snapshot; ``copies`` maps site names to states.
+
+    ``notes`` are remarks of the capture by name: why it is not clean (``not_clean``), why the guest
+    was not frozen (``freeze_problem``), what the hypervisor showed of the guest.
+    """
 
     snapshot: str
     name: str
@@ -76,11 +80,15 @@ class SnapshotView:
     readable: bool
     deleted_at: datetime | None
     copies: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPointView:
-    """A recovery point, with those of its snapshots that this site knows."""
+    """A recovery point, with those of its snapshots that this site knows.
+
+    ``notes`` are its snapshots' notes; each says what is true of the whole server.
+    """
 
     recovery_point: str
     name: str
@@ -92,6 +100,7 @@ class RecoveryPointView:
     left_out: tuple[Mapping[str, str], ...]
     copies: Mapping[str, str]
     snapshots: tuple[SnapshotView, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +195,7 @@ def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotVi
         readable=row.readable,
         deleted_at=row.deleted_at,
         copies=copies,
+        notes=dict(row.facts.get("notes") or {}),
     )
 
 
@@ -214,6 +224,7 @@ def recovery_point_view(site: Site, row: "models.RecoveryPoint") -> RecoveryPoin
         left_out=tuple(row.left_out),
         copies=copies,
         snapshots=tuple(sorted(views, key=lambda view: view.device)),
+        notes={name: text for view in views for name, text in view.notes.items()},
     )
 
 
