@@ -107,6 +107,8 @@ def copy(
             )
         except BaseException:
             _move(site, row, snapshot_ids, CopyEvent.FAIL)
+            # Some may have arrived whole.
+            _refresh_quietly(site, peer)
             raise
     refresh_peer(site, peer, target)
     return Copied(

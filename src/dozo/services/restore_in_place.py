@@ -164,9 +164,9 @@ def apply(site: Site, plan: InPlacePlan, *, work: Work | None = None) -> PutBack
         with volumes.open_target(plan.path, format=plan.format) as target:
             if watch is not None:
                 watch.check(now=True)
+            work.step(f"put {plan.volume} back to {plan.snapshot_name}")
             note.update(writing=True, path=plan.path, safety=safety)
             _mark(site, row, plan, safety)
-            work.step(f"put {plan.volume} back to {plan.snapshot_name}")
             result = site.vault.restore_in_place(
                 plan.snapshot, target, progress=work.bytes_of(f"restore {plan.volume}")
             )
@@ -205,9 +205,7 @@ def _hold(stack: ExitStack, site: Site, plan: InPlacePlan) -> notes.HeldNote:
 def _watch(stack: ExitStack, site: Site, plan: InPlacePlan) -> hypervisor.OfflineWatch | None:
     if plan.server is None:
         return None
-    # Of its own: a libvirt connection has one watch at a time, and the safety snapshot needs it.
-    host = stack.enter_context(hypervisor.Host.connect(site.host.uri))
-    return stack.enter_context(hypervisor.OfflineWatch(host, plan.server.uuid))
+    return stack.enter_context(hypervisor.OfflineWatch(site.host, plan.server.uuid))
 
 
 def _again(site: Site, plan: InPlacePlan) -> "models.Volume":

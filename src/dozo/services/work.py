@@ -14,7 +14,7 @@ class Cancelled(DozoError):
     code = "job.cancelled"
     kind = ErrorKind.REFUSED
     text = "{self.work} was cancelled"
-    hint = "Nothing of it was kept; start it again when it is wanted."
+    hint = "Start it again when it is wanted; finish or take back what was being put back in place."
     work: str
 
 
@@ -22,7 +22,9 @@ class Work(Protocol):
     """Listens to one operation. Called from several threads.
 
     Raising (:class:`Cancelled`, if somebody asked for it) stops the operation, which then undoes
-    what it has begun and raises the same error.
+    what it has begun and raises the same error. It has to go on raising from then on. What cannot
+    be undone at once is left in a state of its own: a volume that is half put back in place stays
+    marked, a copy keeps what has arrived whole, a server that was defined stays.
     """
 
     def step(self, text: str) -> None:
