@@ -40,6 +40,10 @@ def opened(site: Site, plan: CapturePlan, work: Work) -> Iterator[Opened]:
             # What was published is whole whatever happens to the server from here on.
             with suppress(HypervisorError):
                 _remove(capture.finish(keep_checkpoint=True))
+                if not plan.track:
+                    # The setting, or a snapshot of libvirt's own, which a checkpoint would
+                    # endanger, may be newer than the last checkpoint.
+                    hypervisor.untrack(site.host, uuid)
 
         yield Opened(
             instant=capture.instant,

@@ -31,7 +31,8 @@ class Untracked:
 def set_tracking(site: Site, reference: str, tracking: Tracking) -> TrackingSet:
     """Say whether checkpoints may be kept; *auto* forbids them where internal snapshots exist.
 
-    What is there stays until :func:`untrack`.
+    What is there stays until :func:`untrack`, or the next snapshot of the running server that
+    may not keep it.
     """
     server = found.server(site, reference)
     hypervisor.set_tracking(site.host, server.uuid, tracking)
