@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.support.postgres import PostgresCluster, make_cluster
 
 from dozo.jobs import JobClient, RunState
 from dozo.model import clock
@@ -105,6 +107,16 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL, and wait until the process is gone."""
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[PostgresCluster]:
+    """A database server that the test may stop and start."""
+    cluster = make_cluster()
+    cluster.start()
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(cluster.folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
