@@ -8,6 +8,7 @@ from hypothesis import settings
 # The guest builder serves the demo too, so it lives with the scripts.
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from .support.disks import small_disk
 from .support.guests import (
     built_images,
     guest,
@@ -31,4 +32,5 @@ __all__ = [
     "module_guest_factory",
     "postgres_cluster",
     "postgres_url",
+    "small_disk",
 ]

@@ -1,6 +1,7 @@
 """What only a directory can do wrong: leftovers, other processes, full and read-only disks."""
 
 import fcntl
+import gc
 import os
 import resource
 import subprocess
@@ -208,3 +209,6 @@ def test_many_files_are_read_with_few_open(tmp_path: Path) -> None:
             text = str(number).encode()
             assert blobs.get_range(f"a/{number}", 0, len(text)) == text
     assert len(list(Path("/proc/self/fd").iterdir())) - before <= 64
+    del blobs
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

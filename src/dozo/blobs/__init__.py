@@ -14,6 +14,7 @@ from dozo.blobs.errors import (
 from dozo.blobs.memory import MemoryBlobs
 from dozo.blobs.port import BlobInfo, Blobs, Buffer
 from dozo.blobs.readonly import ReadOnlyBlobs
+from dozo.blobs.reserve import ReserveBlobs
 
 __all__ = [
     "BlobInfo",
@@ -29,6 +30,7 @@ __all__ = [
     "DirectoryBlobs",
     "MemoryBlobs",
     "ReadOnlyBlobs",
+    "ReserveBlobs",
     "UrlUnsupported",
     "open_blobs",
 ]

@@ -6,6 +6,7 @@ import mmap
 import os
 import secrets
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,13 @@ from dozo.blobs.errors import (
 from dozo.blobs.port import BlobInfo, Buffer
 
 TEMPORARY = ".tmp"
+RESERVE = ".reserve"
+HIDDEN = {TEMPORARY, RESERVE}
+# Of a kind that a tombstone, a record of a removal and a folder for each fit into one piece.
+RESERVE_PIECES = 8
+RESERVE_PIECE_BYTES = 1024 * 1024
+# The reserve is never what fills a disk.
+RESERVE_SHARE = 4
 IOV_MAX = 1024
 OPEN_FILES = 64
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,6 +51,7 @@ class DirectoryBlobs:
         self._known_folders: set[Path] = set()
         self._open: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._open)
 
     @property
     def url(self) -> str:
@@ -101,6 +110,7 @@ class DirectoryBlobs:
             return (self._root / key).stat().st_size
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
+        self._let_go_of_deleted()
         folder = self._root / prefix
         with self._translated(prefix):
             yield from self._walk(folder, prefix.strip("/"))
@@ -123,6 +133,30 @@ class DirectoryBlobs:
                 removed += _remove_if_abandoned(path)
         return removed
 
+    def keep_reserve(self) -> None:
+        with suppress(OSError):
+            if not self._root.is_dir() or not self._has_plenty():
+                return
+            folder = self._root / RESERVE
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for number in range(RESERVE_PIECES):
+                _set_aside(folder / str(number))
+
+    def release_reserve(self) -> bool:
+        for number in range(RESERVE_PIECES):
+            path = self._root / RESERVE / str(number)
+            with suppress(OSError):
+                # Some file systems free the blocks of a removed file only after a while.
+                os.truncate(path, 0)
+                path.unlink()
+                return True
+        return False
+
+    def _has_plenty(self) -> bool:
+        found = os.statvfs(self._root)
+        wanted = RESERVE_PIECES * RESERVE_PIECE_BYTES * RESERVE_SHARE
+        return found.f_bavail * found.f_frsize >= wanted
+
     def _walk(self, folder: Path, prefix: str) -> Iterator[BlobInfo]:
         try:
             entries = list(os.scandir(folder))
@@ -130,7 +164,7 @@ class DirectoryBlobs:
             return
         for entry in entries:
             key = f"{prefix}/{entry.name}" if prefix else entry.name
-            if entry.name == TEMPORARY:
+            if entry.name in HIDDEN:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(Path(entry.path), key)
@@ -200,6 +234,13 @@ class DirectoryBlobs:
         for old in evicted:
             os.close(old)
 
+    def _let_go_of_deleted(self) -> None:
+        """Close what others have deleted: its blocks are not free before that."""
+        with self._lock:
+            gone = [key for key, fd in self._open.items() if os.fstat(fd).st_nlink == 0]
+            for key in gone:
+                os.close(self._open.pop(key))
+
     def _forget(self, key: str) -> None:
         with self._lock:
             fd = self._open.pop(key, None)
@@ -232,6 +273,25 @@ class DirectoryBlobs:
         if error.errno == errno.EROFS:
             return BlobsReadOnly(url=self.url)
         return BlobsUnavailable(url=self.url, reason=error.strerror or str(error))
+
+
+def _close_all(files: OrderedDict[str, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
+
+
+def _set_aside(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.stat().st_size >= RESERVE_PIECE_BYTES:
+            return
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, RESERVE_PIECE_BYTES)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _pread_all(fd: int, offset_bytes: int, length_bytes: int) -> bytes:

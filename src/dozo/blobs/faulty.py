@@ -136,6 +136,12 @@ class FaultyBlobs:
         self._read("sweep", "")
         return self._inner.sweep()
 
+    def keep_reserve(self) -> None:
+        self._inner.keep_reserve()
+
+    def release_reserve(self) -> bool:
+        return self._inner.release_reserve()
+
     def _begin(self, method: str, key: str) -> Fault | None:
         """Count a call; how it is to fail, or None."""
         plan = self._plan
@@ -218,6 +224,12 @@ class UnreadableBlobs:
 
     def sweep(self) -> int:
         return self._inner.sweep()
+
+    def keep_reserve(self) -> None:
+        self._inner.keep_reserve()
+
+    def release_reserve(self) -> bool:
+        return self._inner.release_reserve()
 
     def _read(self, key: str, start: int, end: int | None) -> None:
         for bad in self.bad:

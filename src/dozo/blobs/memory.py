@@ -63,3 +63,9 @@ class MemoryBlobs:
 
     def sweep(self) -> int:
         return 0
+
+    def keep_reserve(self) -> None:
+        """Memory has none."""
+
+    def release_reserve(self) -> bool:
+        return False

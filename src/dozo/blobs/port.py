@@ -74,3 +74,9 @@ class Blobs(Protocol):
 
     def sweep(self) -> int:
         """Remove what writers that no longer live left unfinished; the count."""
+
+    def keep_reserve(self) -> None:
+        """Set a little room aside, if the place can run full and has plenty now. Never fails."""
+
+    def release_reserve(self) -> bool:
+        """Free a part of the room set aside; False when nothing of it is left."""

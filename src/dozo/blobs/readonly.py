@@ -42,3 +42,9 @@ class ReadOnlyBlobs:
 
     def sweep(self) -> int:
         return 0
+
+    def keep_reserve(self) -> None:
+        """What may not be written needs none."""
+
+    def release_reserve(self) -> bool:
+        return False

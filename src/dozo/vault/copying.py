@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dozo.blobs import BlobMissing, Blobs
+from dozo.blobs import BlobMissing, Blobs, ReserveBlobs
 from dozo.model.progress import Progress
 from dozo.vault import deletion as deletions
 from dozo.vault import layout
@@ -94,7 +94,8 @@ def is_kept(blobs: Blobs, snapshot: str) -> bool:
 
 
 def carry_deletions_and_holds(source: Blobs, target: Blobs, snapshot: str) -> None:
-    """Bring what protects or deletes a snapshot to the other vault."""
+    """Bring what protects or deletes a snapshot to the other vault, also if that is full."""
+    target = ReserveBlobs(target)
     deletions.copy_holds(source, target, snapshot)
     deletions.copy_deletion(source, target, snapshot)
 

@@ -100,7 +100,12 @@ def delete(
         "scope": scope,
     }
     key = tombstone_key(snapshot, _last_number(blobs, snapshot) + 1)
-    return create_document(blobs, key, ObjectKind.TOMBSTONE, document)
+    if create_document(blobs, key, ObjectKind.TOMBSTONE, document):
+        return True
+    # Where the first try was only told to have failed, the tombstone that is there is ours.
+    return bool(
+        load_document(blobs, key, ObjectKind.TOMBSTONE).get("deletion") == document["deletion"]
+    )
 
 
 def restore_tombstone(blobs: Blobs, snapshot: str, number: int) -> None:

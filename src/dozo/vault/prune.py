@@ -3,11 +3,11 @@
 Why this is safe beside writers: ``docs/vault-format.md``, section "Writers and removal".
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from dozo.blobs import BlobMissing, BlobTruncated, BlobUnreadable
+from dozo.blobs import BlobMissing, Blobs, BlobsFull, BlobTruncated, BlobUnreadable, ReserveBlobs
 from dozo.model import clock
 from dozo.vault import deletion as deletions
 from dozo.vault import pending as pendings
@@ -17,7 +17,7 @@ from dozo.vault.frames import FrameKind
 from dozo.vault.index import Location, select_packs, store_segment
 from dozo.vault.layout import SNAPSHOTS, check_key, pack_key, snapshot_key
 from dozo.vault.manifest import list_attempts
-from dozo.vault.packs import read_writer
+from dozo.vault.packs import Pack, read_writer
 from dozo.vault.removal import (
     Damage,
     announce_removal,
@@ -55,11 +55,21 @@ class PrunePlan:
     purge: tuple[Deletion, ...]
     remove: tuple[PackUse, ...]
     rewrite: tuple[PackUse, ...]
-    kept_bytes: int
-    freed_bytes: int
+    stored_bytes: int
     roots: Roots
     packs: frozenset[bytes] = field(repr=False)
     marks: Marks = field(repr=False)
+
+    @property
+    def freed_bytes(self) -> int:
+        """What the removal gives back."""
+        freed = sum(use.size_bytes for use in self.remove)
+        return freed + sum(use.size_bytes - use.live_bytes for use in self.rewrite)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What stays."""
+        return self.stored_bytes - self.freed_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +97,14 @@ def prune(
     ``retire`` names packs to be rewritten whatever they hold. Raises
     :class:`VaultDamaged`, and removes nothing, when anything that is needed is missing.
     """
-    blobs = store.blobs
+    blobs = ReserveBlobs(store.blobs)
     if not dry_run:
         blobs.sweep()
-        _fence_the_dead(store)
+        _fence_the_dead(blobs)
     plan = make_plan(store, grace_seconds=grace_seconds, retire=frozenset(retire))
     if not dry_run:
-        apply(store, plan, crash)
+        plan = apply(store, plan, crash)
+        blobs.keep_reserve()
     return PruneReport(
         snapshots_purged=len(plan.purge),
         packs_removed=len(plan.remove),
@@ -137,42 +148,49 @@ def _plan(store: Store, *, grace_seconds: int, retire: frozenset[bytes]) -> Prun
         index.exclude(())
     must_go = retire | {damaged.pack_id for damaged in damage}
     must_go |= {pack_id for removal in removals for pack_id in removal.packs}
-    remove = tuple(use for use in uses if use.live_bytes == 0)
-    rewrite = tuple(
-        use
-        for use in uses
-        if use.live_bytes and (use.pack_id in must_go or use.dead_share > TOLERATED_DEAD_SHARE)
-    )
-    freed = sum(use.size_bytes for use in remove)
-    freed += sum(use.size_bytes - use.live_bytes for use in rewrite)
     return PrunePlan(
         purge=purge,
-        remove=remove,
-        rewrite=rewrite,
-        kept_bytes=sum(candidates.values()) - freed,
-        freed_bytes=freed,
+        remove=tuple(use for use in uses if use.live_bytes == 0),
+        rewrite=tuple(
+            use
+            for use in uses
+            if use.live_bytes and (use.pack_id in must_go or use.dead_share > TOLERATED_DEAD_SHARE)
+        ),
+        stored_bytes=sum(candidates.values()),
         roots=roots,
         packs=frozenset(candidates),
         marks=marks,
     )
 
 
-def apply(store: Store, plan: PrunePlan, crash: Callable[[str], None] = no_crash) -> None:
-    """Do what the plan says, sparing whatever has become needed since."""
-    blobs = store.blobs
+def apply(store: Store, plan: PrunePlan, crash: Callable[[str], None] = no_crash) -> PrunePlan:
+    """Do what the plan says, sparing whatever has become needed since; the plan as it was done.
+
+    On a full disk nothing is rewritten: what can go as a whole goes, out of the reserve, and
+    the next prune finds room for the rest.
+    """
+    blobs = ReserveBlobs(store.blobs)
     for deletion in plan.purge:
         deletions.purge(blobs, deletion)
     crash("purged")
+    moved = _Moved()
+    if plan.rewrite:
+        try:
+            moved = _rewrite(store, plan, crash)
+        except BlobsFull:
+            store.index.exclude(())
+            plan = replace(plan, rewrite=())
     doomed = {use.pack_id for use in (*plan.remove, *plan.rewrite)}
     left_over = list_removals(blobs)
     if doomed or left_over:
-        moved = _rewrite(store, plan, crash) if plan.rewrite else _Moved()
         crash("rewritten")
         removal = announce_removal(blobs, doomed)
         crash("announced")
         doomed -= _needed_after_all(store, plan, doomed, moved)
         removal = announce_removal(blobs, doomed, removal.name)
         crash("spared")
+        # Where there is no room for it the packs go first: an index record of a pack that is
+        # gone does not count, and only costs writers a look.
         _drop_from_index(store, doomed)
         crash("unindexed")
         for pack_id in sorted(doomed):
@@ -186,15 +204,19 @@ def apply(store: Store, plan: PrunePlan, crash: Callable[[str], None] = no_crash
         end_removal(blobs, removal)
     _delete_purged(store)
     store.index.refresh()
+    if store.index.lacks_something:
+        _drop_from_index(store, set())
+        store.index.refresh()
+    return plan
 
 
-def _fence_the_dead(store: Store) -> None:
-    notes, _damaged = pendings.list_pending(store.blobs)
+def _fence_the_dead(blobs: Blobs) -> None:
+    notes, _damaged = pendings.list_pending(blobs)
     for note in notes:
         if note.may_be_fenced():
             if note.publishes:
-                pendings.fence(store.blobs, note.snapshot, note.attempt)
-            pendings.end(store.blobs, note)
+                pendings.fence(blobs, note.snapshot, note.attempt)
+            pendings.end(blobs, note)
 
 
 def _require_sound(store: Store, roots: Roots, purge: Iterable[str] = ()) -> None:
@@ -347,30 +369,46 @@ def _spared(store: Store, plan: PrunePlan, doomed: set[bytes], moved: _Moved) ->
 
 
 def _drop_from_index(store: Store, doomed: set[bytes]) -> None:
-    """Write index objects anew without the doomed packs, and only then delete the old ones."""
+    """Write index objects anew without the doomed packs, and only then delete the old ones.
+
+    No change where there is no room for that.
+    """
     old = store.index.segments
+    present = store.index.pack_sizes
     affected = [
-        segment for segment in old if any(pack_id in doomed for pack_id, _w, _s in segment.packs)
+        segment
+        for segment in old
+        if any(pack_id in doomed or pack_id not in present for pack_id, _w, _s in segment.packs)
     ]
     small = [segment for segment in old if len(segment.packs) < PACKS_PER_INDEX // 2]
     if not affected and len(small) < 2:
         return
     replaced = affected + [segment for segment in small if segment not in affected]
-    present = store.index.pack_sizes
 
     def keep(pack_id: bytes) -> bool:
         return pack_id in present and pack_id not in doomed
 
-    group = []
-    for pack in select_packs(replaced, keep):
-        group.append(pack)
-        if len(group) == PACKS_PER_INDEX:
-            store_segment(store.blobs, group)
-            group = []
-    if group:
-        store_segment(store.blobs, group)
+    made: list[str] = []
+    try:
+        for group in _grouped(select_packs(replaced, keep)):
+            made.append(store_segment(store.blobs, group))  # noqa: PERF401  also of a part
+    except BlobsFull:
+        for key in made:
+            store.blobs.delete(key)
+        return
     for segment in replaced:
         store.blobs.delete(segment.key)
+
+
+def _grouped(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
+    group: list[Pack] = []
+    for pack in packs:
+        group.append(pack)
+        if len(group) == PACKS_PER_INDEX:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _delete_purged(store: Store) -> None:

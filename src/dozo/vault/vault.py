@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from dozo.blobs import Blobs, ReadOnlyBlobs
+from dozo.blobs import Blobs, ReadOnlyBlobs, ReserveBlobs
 from dozo.model import clock
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress, Silent
@@ -79,6 +79,8 @@ class Vault:
         self.tenants = Tenants(
             blobs, keyring, vault_id=self.header.vault_id, recipient=self.header.recipient
         )
+        # Where notes are written that remove something: they find room on a full disk, too.
+        self._notes = ReserveBlobs(blobs)
         self._keyring = keyring
         self._lookup = Lookup(blobs, self.tenants)
 
@@ -106,6 +108,7 @@ class Vault:
             chunk_bytes=chunk_bytes,
             level=level,
         )
+        blobs.keep_reserve()
         return cls(blobs, keyring)
 
     @classmethod
@@ -334,17 +337,19 @@ class Vault:
         for name in names:
             deletions.require_not_held(self.blobs, name)
         return [
-            name for name in names if deletions.delete(self.blobs, name, reason=reason, scope=scope)
+            name
+            for name in names
+            if deletions.delete(self._notes, name, reason=reason, scope=scope)
         ]
 
     def undelete(self, snapshots: Iterable[str]) -> list[str]:
         """Bring deleted snapshots back; the ids that were. Raises :class:`UndeleteTooLate`."""
         names = [self._lookup.name(given) for given in snapshots]
-        return [name for name in names if deletions.undelete(self.blobs, name)]
+        return [name for name in names if deletions.undelete(self._notes, name)]
 
     def hold(self, snapshot: str, until: datetime, note: str = "") -> Hold:
         """Forbid the deletion of a snapshot until a date; can only be extended."""
-        return deletions.hold(self.blobs, self._lookup.visible(snapshot).snapshot, until, note)
+        return deletions.hold(self._notes, self._lookup.visible(snapshot).snapshot, until, note)
 
     def holds(self, snapshot: str | None = None) -> list[Hold]:
         """The holds on one snapshot, or all."""
@@ -398,7 +403,7 @@ class Vault:
         source_store, target_store = Store(self.blobs), Store(target.blobs)
         copied, there, skipped, stored = [], [], {}, 0
         for snapshot in wanted:
-            deletions.copy_undeletion(self.blobs, target.blobs, snapshot)
+            deletions.copy_undeletion(self.blobs, target._notes, snapshot)  # noqa: SLF001  its class
             deleted = deletions.deletion_of(target.blobs, snapshot)
             if deleted is not None:
                 skipped[snapshot] = f"deleted there: {deleted.reason}"

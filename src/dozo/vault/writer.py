@@ -58,6 +58,7 @@ class Writer:
         self._store = store
         self._blobs = store.blobs
         self._crash = crash
+        self._blobs.keep_reserve()
         self.pending: Pending = pendings.begin(self._blobs, snapshot, purpose, tuple(parents))
         crash("pending")
         # Only what is read after the note was put may be relied on.
