@@ -105,6 +105,14 @@ def test_the_minimum_age_counts_from_receipt() -> None:
     assert deleted(plan(count(1, min_age_seconds=7200), [late, *newer], now)) == ["s001"]
 
 
+def test_of_two_schedules_minimum_ages_the_longer_one_counts() -> None:
+    both = days(1, 2, schedule_ids=frozenset({"a", "b"}))
+    now = both[0].received_at + DAY
+    for seconds, gone in ((86400, ["s001"]), (86401, [])):
+        long = Keep(count=1, min_age_seconds=seconds)
+        assert deleted(plan({**count(1), "b": long}, both, now)) == gone
+
+
 def test_a_hold_is_obeyed_to_its_last_second_and_by_the_more_careful_clock() -> None:
     held = generation(1, held_until=LATER)
     found = [held, *days(2, 3)]
@@ -143,6 +151,14 @@ def test_members_of_a_recovery_point_go_together() -> None:
     bad = [point(3)[0], dataclasses.replace(point(3)[1], verified=False, protected=False)]
     result = plan(count(1), [*point(1), *point(2), *bad], LATER)
     assert deleted(result) == ["p1-root", "p1-data"]
+
+    torn = [point(1)[0], dataclasses.replace(point(1)[1], verified=False, protected=False)]
+    result = plan(count(1), [*torn, *point(2)], LATER)
+    assert deleted(result) == []
+    assert dict(result.keep)["p1-root"] == (KeepReason.NOT_VERIFIED,)
+
+    late = [point(1)[0], dataclasses.replace(point(1)[1], received_at=T0 + 3 * DAY)]
+    assert deleted(plan(count(1), [*late, *point(2)], LATER)) == ["p2-root", "p2-data"]
 
     held = [point(1)[0], dataclasses.replace(point(1)[1], held_until=LATER + DAY)]
     assert deleted(plan(count(1), [*held, *point(2)], LATER)) == []
@@ -195,6 +211,17 @@ def test_grandfather_father_son() -> None:
         "s057": {KeepReason.DAILY},
         "s058": {KeepReason.DAILY, KeepReason.NEWEST_PROTECTED},
     }
+
+
+def test_a_days_first_one_keeps_its_place_while_it_is_not_protected_yet() -> None:
+    def at(hour: int, **fields: Any) -> Generation:
+        when = T0 + timedelta(hours=hour)
+        return generation(0, snapshot_id=f"h{hour}", created_at=when, received_at=when, **fields)
+
+    rules = {"a": Keep(daily=2)}
+    waiting = at(1, protected=False)
+    assert deleted(plan(rules, [waiting, at(2), at(3), generation(1)], LATER)) == ["h3"]
+    assert deleted(plan(rules, [at(1), at(2), at(3), generation(1)], LATER)) == ["h2", "h3"]
 
 
 def test_the_day_is_that_of_the_zone() -> None:
@@ -288,7 +315,7 @@ def test_a_zone_that_does_not_exist() -> None:
 
 
 keeps = st.one_of(
-    st.builds(Keep, count=st.integers(1, 8), min_age_seconds=st.sampled_from([0, 3600, 864000])),
+    st.builds(Keep, count=st.integers(1, 4), min_age_seconds=st.sampled_from([0, 3600, 864000])),
     st.builds(
         Keep,
         hourly=st.integers(0, 3),
@@ -311,7 +338,7 @@ def test_the_value_comes_back_from_json(keep: Keep) -> None:
 def volumes(draw: st.DrawFn) -> list[Generation]:
     """Any history: late, forged, failed, held, manual ones; some in groups."""
     found = []
-    for n in range(draw(st.integers(0, 25))):
+    for n in range(draw(st.integers(0, 20))):
         hours = draw(st.integers(0, 3000))
         verified = draw(st.sampled_from([True, True, True, False]))
         found.append(
