@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.support.postgres import PostgresCluster, make_cluster
 
 from dozo.jobs import JobClient, RunState
 from dozo.model import clock
@@ -107,16 +105,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL, and wait until the process is gone."""
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-
-
-@pytest.fixture
-def own_cluster() -> Iterator[PostgresCluster]:
-    """A database server that the test may stop and start."""
-    cluster = make_cluster()
-    cluster.start()
-    yield cluster
-    cluster.stop()
-    shutil.rmtree(cluster.folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

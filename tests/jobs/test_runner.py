@@ -7,7 +7,6 @@ import pytest
 
 from dozo.jobs import (
     JobRunner,
-    JobsStillRunning,
     JobsUnavailable,
     NameInvalid,
     NotLaunched,
@@ -163,32 +162,6 @@ def test_ended_jobs_are_forgotten(jobs: Jobs) -> None:
         assert runner.state("running") is RunState.RUNNING
         jobs.go("running")
         jobs.wait_state("running", RunState.DONE)
-
-
-def test_a_job_with_several_runs_is_forgotten_as_a_whole(jobs: Jobs) -> None:
-    with running(jobs.folder, jobs.database) as runner:
-        jobs.job("job", "again 2")
-        jobs.job("late", "again 99")
-        jobs.wait_state("job", RunState.DONE)
-        eventually(lambda: len(jobs.log("late")) >= 2)
-        clock.sleep(0.01)
-        assert jobs.client.forget_ended(clock.now()) == 2
-        assert runner.state("job") is None
-        assert runner.state("late") is not None
-
-
-def test_a_job_that_outlives_its_runner_is_not_run_twice(jobs: Jobs) -> None:
-    with running(jobs.folder, jobs.database) as runner:
-        jobs.job("job", "sleep 2")
-        jobs.wait_log("job", "start 1")
-        assert runner.shutdown(0) == ["job"]
-    with pytest.raises(JobsStillRunning, match="job"), running(jobs.folder, jobs.database):
-        pass
-    jobs.wait_log("job", "end")
-    eventually(lambda: not [one for one in threading.enumerate() if one.name == "job job"])
-    with running(jobs.folder, jobs.database):
-        jobs.wait_state("job", RunState.DONE)
-    assert jobs.log("job") == ["start 1", "end", "start 1", "end"]
 
 
 def test_wrong_use(jobs: Jobs) -> None:

@@ -398,7 +398,7 @@ def test_never_the_last_verified_one_of_a_volume(
 
 
 @given(two_keeps, volumes(), nows, caps)
-def test_applying_a_plan_twice_or_in_part_ends_the_same(
+def test_applying_a_plan_twice_or_in_part_never_removes_more(
     rules: dict[str, Keep], found: list[Generation], now: datetime, cap: int | None
 ) -> None:
     first = plan(rules, found, now, cap=cap, limits=FREE)
@@ -406,7 +406,8 @@ def test_applying_a_plan_twice_or_in_part_ends_the_same(
     for done in (len(names), len(names) // 2):
         left = [one for one in found if one.snapshot_id not in names[:done]]
         again = plan(rules, left, now, cap=cap, limits=FREE)
-        assert set(deleted(again)) == set(names[done:])
+        # Part of a plan may leave another one as the first of its period, which is then kept.
+        assert set(deleted(again)) <= set(names[done:])
 
 
 @given(two_keeps, volumes(), nows, caps, st.data())

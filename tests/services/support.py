@@ -170,6 +170,12 @@ class Hooked:
     def bytes_of(self, label: str) -> Progress:
         return self
 
+    def fact(self, name: str, value: object) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
     def total(self, work_bytes: int) -> None:
         with self.lock:
             if not self.done:

@@ -111,8 +111,10 @@ def test_the_json_form_is_pinned() -> None:
         "consistency",
         "freeze_ms",
         "full_reason",
+        "keep",
         "mode",
         "reread_next_bytes",
+        "schedule_id",
         "scheduled",
     ]
     assert sorted(plain["volume"]) == [

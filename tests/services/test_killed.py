@@ -47,6 +47,8 @@ class Work:
     def __init__(self, bytes_left): self.bytes_left = bytes_left
     def step(self, text): pass
     def bytes_of(self, label): return self
+    def fact(self, name, value): pass
+    def check(self): pass
     def total(self, work_bytes): pass
     def advance(self, done_bytes):
         self.bytes_left -= done_bytes

@@ -74,6 +74,8 @@ def opened(
         stated_unmounted=False,
         track=True,
         scheduled=False,
+        schedule_id="",
+        keep=None,
     )
     volume = OpenedVolume(
         plan=plan, source=Bytes(data), changed=changed, full_reason="", token=None

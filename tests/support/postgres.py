@@ -16,8 +16,9 @@ import pytest
 USER = "postgres"
 SETTINGS = {
     "listen_addresses": "",
-    # Clusters of tests need not survive a power cut, only a crash of the server.
+    # Clusters of tests need not survive a power cut, and fsync is most of their time.
     "fsync": "off",
+    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "100",
     "shared_buffers": "32MB",

@@ -97,3 +97,17 @@ class Ambiguous(CatalogError):
     def candidates_text(self) -> str:
         """The candidates in one line."""
         return ", ".join(self.candidates)
+
+
+@dataclass(eq=False)
+class ScheduleUnknown(Unknown):
+    """No such schedule."""
+
+    code = "schedule.unknown"
+
+
+@dataclass(eq=False)
+class JobUnknown(Unknown):
+    """No such job."""
+
+    code = "job.unknown"

@@ -19,6 +19,7 @@ from dozo.catalog.models_access import (
     Token,
     User,
 )
+from dozo.catalog.models_jobs import Job, JobLine, Schedule, ScheduleRun, Turn
 from dozo.model import clock, states
 
 __all__ = [
@@ -28,15 +29,20 @@ __all__ = [
     "AuditOutcome",
     "Copy",
     "CopyState",
+    "Job",
+    "JobLine",
     "LoginFailure",
     "RecoveryPoint",
     "RoleChoice",
+    "Schedule",
+    "ScheduleRun",
     "Server",
     "Site",
     "Snapshot",
     "Template",
     "Tenant",
     "Token",
+    "Turn",
     "User",
     "Volume",
     "VolumeState",
@@ -118,6 +124,8 @@ class Server(models.Model):
     )
     # What schedules select by: those given by hand and those in the domain's metadata.
     tags = models.JSONField(default=list, blank=True)
+    cpus = models.PositiveIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
     tags_by_hand = models.JSONField(default=list, blank=True)
 
     class Meta:
@@ -218,6 +226,8 @@ class Snapshot(SnapshotRow):
     consistency = models.CharField(max_length=32, blank=True, default="")
     full_reason = models.TextField(blank=True, default="")
     parent_id = models.CharField(max_length=64, blank=True, default="")
+    scheduled = models.BooleanField(default=False)
+    schedule_id = models.CharField(max_length=32, blank=True, default="")
     # Known only to the site and catalog that took it; a rebuilt catalog shows them as unknown.
     bytes_read = models.BigIntegerField(null=True, blank=True)
     bytes_stored = models.BigIntegerField(null=True, blank=True)
@@ -241,6 +251,8 @@ class Copy(models.Model):
     snapshot_id = models.CharField(max_length=64)
     site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="copies")
     state = models.CharField(max_length=16, choices=CopyState.choices, default=CopyState.MISSING)
+    # When this site first saw it there, by this site's clock.
+    received_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
     oldest_reading_at = models.DateTimeField(null=True, blank=True)
 

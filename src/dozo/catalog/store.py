@@ -6,7 +6,8 @@ every query names its own database, so that none can reach another site's rows.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,7 +22,9 @@ from dozo.catalog import settings as catalog_settings
 from dozo.catalog.errors import (
     Ambiguous,
     CatalogUnusable,
+    JobUnknown,
     RecoveryPointUnknown,
+    ScheduleUnknown,
     ServerUnknown,
     SnapshotUnknown,
     TemplateUnknown,
@@ -30,7 +33,7 @@ from dozo.catalog.errors import (
 )
 
 if TYPE_CHECKING:
-    from dozo.catalog import models
+    from dozo.catalog import models, models_jobs
 
 Row = TypeVar("Row", bound=Model)
 
@@ -166,6 +169,35 @@ class Catalog:
         """The one row that says where the trail ends."""
         return self._rows("AuditHead")
 
+    @property
+    def jobs(self) -> "QuerySet[models_jobs.Job]":
+        """Jobs, ended ones included."""
+        return self._rows("Job")
+
+    @property
+    def job_lines(self) -> "QuerySet[models_jobs.JobLine]":
+        """The lines of all jobs' logs."""
+        return self._rows("JobLine")
+
+    @property
+    def schedules(self) -> "QuerySet[models_jobs.Schedule]":
+        """Schedules."""
+        return self._rows("Schedule")
+
+    @property
+    def schedule_runs(self) -> "QuerySet[models_jobs.ScheduleRun]":
+        """What became of the planned times of schedules."""
+        return self._rows("ScheduleRun")
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """A transaction that only one at a time is in, over all processes of the site."""
+        turns = self._rows("Turn")
+        turns.get_or_create(name=name)
+        with self.transaction():
+            turns.select_for_update().get(name=name)
+            yield
+
     def _rows(self, model: str) -> "QuerySet[Any]":
         manager: Manager[Any] = apps.get_model("catalog", model)._default_manager  # noqa: SLF001  Django's documented name
         return manager.using(self.alias)
@@ -227,6 +259,26 @@ class Catalog:
             error=TemplateUnknown,
             word="template",
         )
+
+    def schedule(self, reference: str) -> "models_jobs.Schedule":
+        """The schedule; deleted ones are unknown."""
+        return _one(
+            self.schedules.filter(deleted_at=None),
+            reference,
+            id_field="schedule_id",
+            describe=lambda row: f"{row.schedule_id[:12]} ({row.name}, tenant {row.tenant.name})",
+            error=ScheduleUnknown,
+            word="schedule",
+        )
+
+    def job(self, reference: str) -> "models_jobs.Job":
+        """The job, by its id or the beginning of it."""
+        found = list(self.jobs.filter(_id_prefix("job_id", reference))[: _NEAR_LIMIT + 1])
+        if len(found) > 1:
+            raise Ambiguous("job", reference, [f"{row.job_id} ({row.title})" for row in found])
+        if not found:
+            raise JobUnknown("job", reference, [])
+        return found[0]
 
     def recovery_point(self, reference: str) -> "models.RecoveryPoint":
         """The recovery point."""

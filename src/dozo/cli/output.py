@@ -166,6 +166,12 @@ class _TerminalWork:
 
         return _Bar(self._shown, self._shown.add_task(escape(label), total=None))
 
+    def fact(self, name: str, value: object) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
 
 class _Bar:
     def __init__(self, shown: "Bars", task: "TaskID") -> None:

@@ -5,7 +5,7 @@ from dozo.hypervisor.attachment import DEFAULT_BUS, DiskAttachment, attach, deta
 from dozo.hypervisor.begin import begin_live
 from dozo.hypervisor.cleanup import CleanReport
 from dozo.hypervisor.connection import DEFAULT_URI, Host
-from dozo.hypervisor.definition import Network, disk_devices
+from dozo.hypervisor.definition import Network, ServerSize, disk_devices, size_of
 from dozo.hypervisor.disks import DiskInfo
 from dozo.hypervisor.errors import (
     AgentAbsent,
@@ -113,6 +113,7 @@ __all__ = [
     "ServerNotRunning",
     "ServerRestoring",
     "ServerRunning",
+    "ServerSize",
     "ServerStarted",
     "ServerState",
     "ServerStopped",
@@ -145,6 +146,7 @@ __all__ = [
     "server",
     "servers",
     "set_tracking",
+    "size_of",
     "start",
     "stop",
     "undefine",

@@ -49,6 +49,45 @@ def disk_devices(definition: str) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerSize:
+    """What a server needs of a host besides its disks."""
+
+    cpus: int
+    memory_bytes: int
+
+
+_MEMORY_UNITS = {
+    "b": 1,
+    "bytes": 1,
+    "kb": 1000,
+    "k": 1024,
+    "kib": 1024,
+    "mb": 1000**2,
+    "m": 1024**2,
+    "mib": 1024**2,
+    "gb": 1000**3,
+    "g": 1024**3,
+    "gib": 1024**3,
+    "tb": 1000**4,
+    "t": 1024**4,
+    "tib": 1024**4,
+}
+
+
+def size_of(definition: "str | ET.Element") -> ServerSize:
+    """CPUs and memory of a definition, in libvirt's units; 0 where it does not say."""
+    domain = parse_xml(definition) if isinstance(definition, str) else definition
+    memory = domain.find("memory")
+    unit = (
+        _MEMORY_UNITS.get((memory.get("unit") or "KiB").lower(), 1024) if memory is not None else 0
+    )
+    amount = (memory.text or "0") if memory is not None else "0"
+    return ServerSize(
+        cpus=int(domain.findtext("vcpu") or 0), memory_bytes=int(amount.strip()) * unit
+    )
+
+
 def uuid_of(definition: str) -> str:
     """The UUID that a definition gives its server; empty if none."""
     return (parse_xml(definition).findtext("uuid") or "").strip()

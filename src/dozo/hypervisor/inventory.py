@@ -10,6 +10,7 @@ import libvirt
 
 from dozo.hypervisor import last_run
 from dozo.hypervisor.connection import Host, translated
+from dozo.hypervisor.definition import size_of
 from dozo.hypervisor.disks import DiskInfo, device_of, disks_of, parse_xml, source_path
 from dozo.hypervisor.errors import DeviceUnknown
 from dozo.hypervisor.metadata import ServerMetadata, from_definition
@@ -49,6 +50,8 @@ class ServerInfo:
     internal_snapshots: bool
     metadata: ServerMetadata
     disks: tuple[DiskInfo, ...]
+    cpus: int = 0
+    memory_bytes: int = 0
 
     @property
     def active(self) -> bool:
@@ -161,6 +164,7 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
     name = domain.name()
     tree = parse_xml(domain.XMLDesc(0))
     state, reason = domain.state()
+    sized = size_of(tree)
     used_elsewhere = {
         _real(use.path): use.server for use in uses if use.writing and use.server != name
     }
@@ -177,6 +181,8 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
         internal_snapshots=domain.snapshotNum(libvirt.VIR_DOMAIN_SNAPSHOT_LIST_INTERNAL) > 0,
         metadata=from_definition(tree),
         disks=_disks(host, domain, tree, used_elsewhere),
+        cpus=sized.cpus,
+        memory_bytes=sized.memory_bytes,
     )
 
 

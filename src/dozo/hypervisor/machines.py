@@ -3,7 +3,7 @@
 import os
 import pwd
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,16 +106,25 @@ def start(host: Host, server: str) -> None:
         domain.create()
 
 
-def stop(host: Host, server: str, *, timeout_s: float = 120, force: bool = False) -> None:
+def stop(
+    host: Host,
+    server: str,
+    *,
+    timeout_s: float = 120,
+    force: bool = False,
+    look: Callable[[], None] = lambda: None,
+) -> None:
     """Press the power button and wait until the server is off; stopped already is fine.
 
-    Raises ``StopTimedOut`` if the guest does not obey, unless ``force`` then cuts the power.
+    Raises ``StopTimedOut`` if the guest does not obey, unless ``force`` then cuts the power, and
+    whatever ``look`` raises while it waits.
     """
     domain = host.domain(server)
     name = domain.name()
     deadline = clock.monotonic() + timeout_s
     press_at = clock.monotonic()
     while _is_on(host, domain, name):
+        look()
         now = clock.monotonic()
         if now >= deadline:
             if not force:

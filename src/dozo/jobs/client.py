@@ -16,7 +16,7 @@ from dbos import (
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
-from dozo.jobs.database import shown, sqlite_path, with_timeout
+from dozo.jobs.database import shown, sqlite_path
 from dozo.jobs.ends import STATE_OF_END, STATE_OF_STATUS, End, RunState
 from dozo.jobs.errors import JobsUnavailable, NameInvalid
 from dozo.jobs.logs import keep_logging_ours
@@ -64,7 +64,7 @@ class JobClient:
         self._version = version
         # With a plain DBOS handle a lost database would block the caller without end.
         self._client = DBOSClient(
-            system_database_url=with_timeout(database),
+            system_database_url=database,
             dbos_system_schema=SCHEMA,
             serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION,
@@ -133,9 +133,9 @@ class JobClient:
         return True
 
     def forget_ended(self, before: datetime, *, limit: int = 1000) -> int:
-        """Delete the records of jobs that ended before an instant, of at most ``limit`` runs.
+        """Delete the records of at most ``limit`` runs that ended before an instant; how many.
 
-        Returns how many runs were deleted. A forgotten job that is submitted again runs again.
+        A forgotten job that is submitted again runs again.
         """
         with self._speaking():
             ended = self._client.list_workflows(
@@ -145,16 +145,8 @@ class JobClient:
                 load_input=False,
                 load_output=False,
             )
-        gone: list[str] = []
-        before_ms = int(before.timestamp() * 1000)
-        for job_id in {one.workflow_id.partition("#")[0] for one in ended}:
-            # All runs of a job or none: the first leads to the others.
-            runs = self._records([run_id(job_id, run) for run in range(1, MAX_RUNS + 1)])
-            if all(run.completed_at is not None and run.completed_at < before_ms for run in runs):
-                gone += [run.workflow_id for run in runs]
-        with self._speaking():
-            self._client.delete_workflows(gone)
-        return len(gone)
+            self._client.delete_workflows([one.workflow_id for one in ended])
+        return len(ended)
 
     def latest(self, job_id: str) -> WorkflowStatus | None:
         """The record of the job's latest run."""
@@ -163,17 +155,15 @@ class JobClient:
             return first
         # Ids rather than a prefix: a prefix would read every job's record.
         ids = [run_id(job_id, run) for run in range(1, MAX_RUNS + 1)]
-        records = self._records(ids)
-        return max(records, key=lambda record: ids.index(record.workflow_id), default=None)
+        with self._speaking():
+            records = self._client.list_workflows(workflow_ids=ids, load_input=False)
+        return max(records, key=lambda record: ids.index(record.workflow_id))
 
     def record(self, workflow_id: str) -> WorkflowStatus | None:
         """The record of one run."""
-        found = self._records([workflow_id])
-        return found[0] if found else None
-
-    def _records(self, workflow_ids: list[str]) -> list[WorkflowStatus]:
         with self._speaking():
-            return self._client.list_workflows(workflow_ids=workflow_ids, load_input=False)
+            found = self._client.list_workflows(workflow_ids=[workflow_id], load_input=False)
+        return found[0] if found else None
 
     def note_clean_stop(self, workflow_id: str) -> None:
         """Keep the start that a run is in from counting as an attempt."""
@@ -184,28 +174,13 @@ class JobClient:
                 workflow_id, {CLEAN_STOPS: stops + 1}, merge=True
             )
 
-    def runs_of(self, executor: str) -> set[str]:
-        """The workflow ids of what an executor has begun and not ended."""
+    def left_by(self, executor: str) -> int:
+        """How many runs an executor has begun and not ended."""
         with self._speaking():
             found = self._client.list_workflows(
                 status="PENDING", executor_id=executor, load_input=False, load_output=False
             )
-        return {record.workflow_id for record in found}
-
-    def resume(self, workflow_id: str) -> None:
-        """Put a run that nobody is in back into its queue; its attempts count from 0 again."""
-        record = self.record(workflow_id)
-        if record is not None and record.status == "PENDING":
-            with self._speaking():
-                self._client.resume_workflow(workflow_id, queue_name=record.queue_name)
-
-    def executors_in_work(self) -> set[str]:
-        """The executors, living or dead, that have begun something and not ended it."""
-        with self._speaking():
-            found = self._client.list_workflows(
-                status="PENDING", load_input=False, load_output=False
-            )
-        return {record.executor_id for record in found if record.executor_id}
+        return len(found)
 
     def stranded(self) -> int:
         """How many unfinished runs belong to another version, so that no runner takes them."""

@@ -4,9 +4,7 @@ import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -43,34 +41,6 @@ def sqlite_path(database: str) -> Path | None:
 def libpq_address(database: str) -> str:
     """The address as PostgreSQL's own library reads it."""
     return make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-def with_timeout(database: str) -> str:
-    """The address, with a limit of 10 seconds for connecting if it has none of its own."""
-    url = make_url(database)
-    if url.get_backend_name() == "postgresql" and "connect_timeout" not in url.query:
-        url = url.update_query_dict({"connect_timeout": "10"})
-    return url.render_as_string(hide_password=False)
-
-
-def engine_options(database: str) -> dict[str, Any]:
-    """What DBOS is to make its connections with.
-
-    DBOS waits for a database that went away only if it knows the error for one. It looks for
-    "connection failed", but psycopg says "connection is bad" where it notices at once, as with a
-    Unix socket that is gone; then the end of a job would not be stored.
-    """
-    if sqlite_path(database) is not None:
-        return {}
-    address = libpq_address(with_timeout(database))
-
-    def connect() -> psycopg.Connection:
-        try:
-            return psycopg.connect(address, application_name="dozo jobs")
-        except psycopg.OperationalError as error:
-            raise psycopg.OperationalError(f"connection failed: {error}") from error
-
-    return {"creator": connect}
 
 
 def prepare(database: str) -> None:

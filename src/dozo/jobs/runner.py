@@ -25,7 +25,6 @@ from dozo.jobs.client import (
 )
 from dozo.jobs.ends import End, JobAgain, JobCancelled, JobInterrupted, RunState
 from dozo.jobs.errors import (
-    ExecutorAlive,
     JobsError,
     JobsStillRunning,
     JobsUnavailable,
@@ -35,14 +34,10 @@ from dozo.jobs.errors import (
 )
 from dozo.jobs.executor_lock import ExecutorLock, hold
 from dozo.jobs.logs import keep_logging_ours
-from dozo.jobs.name_watch import NameWatch, end_process
 from dozo.model import clock
 
 POLL_S: Final = 0.25
 MAX_ATTEMPTS: Final = 3
-ADOPT_AFTER_S: Final = 30.0
-# More than DBOS waits between two tries of storing an end.
-ORPHAN_S: Final = 120.0
 
 Result = TypeVar("Result")
 
@@ -121,7 +116,6 @@ class JobRunner:
         listen: Sequence[str] | None = None,
         give_up: Callable[[str], None] | None = None,
         max_attempts: int = MAX_ATTEMPTS,
-        lost: Callable[[], None] = end_process,
     ) -> None:
         """A runner that is not launched yet.
 
@@ -131,8 +125,6 @@ class JobRunner:
         changes when what a stored job means changes, not with each release. ``queues``: name
         and how many jobs may run at once over all executors (None: any number). ``listen``: the
         queues to take from (None: all that the database knows, removed ones included).
-        ``lost``: called when another process has adopted the jobs of this one, which then must
-        not go on.
         Raises :class:`NameInvalid`, :class:`JobsUnavailable`.
         """
         self.executor = check_name("an executor", executor)
@@ -143,10 +135,6 @@ class JobRunner:
         self._give_up = give_up
         self._listen = None if listen is None else list(listen)
         self._max_attempts = max_attempts
-        self._lost = lost
-        self._watch: NameWatch | None = None
-        self._free_since: dict[str, float] = {}
-        self._orphan_since: dict[str, float] = {}
         jobs_database.sqlite_path(database)
         self._client: JobClient | None = None
         self._lock: ExecutorLock | None = None
@@ -171,8 +159,6 @@ class JobRunner:
                 del _left_behind[job_id]
             if _left_behind:
                 raise JobsStillRunning(job_ids=sorted(_left_behind))
-            while _kept_locks:
-                _kept_locks.pop().release()
             jobs_database.prepare(self._database)
             self._lock = hold(self._database, self.executor)
             self._stopping.clear()
@@ -181,12 +167,6 @@ class JobRunner:
             _current = self
             try:
                 self._launch_dbos()
-                self._watch = NameWatch(
-                    self._lock,
-                    undisturbed=self._undisturbed,
-                    look_after=self._resume_orphans,
-                    lost=self._lost,
-                )
                 stranded = self._client.stranded()
             except BaseException:
                 DBOS.destroy()
@@ -199,9 +179,6 @@ class JobRunner:
         """Forget the database and the name; for when nothing runs any more."""
         global _current  # noqa: PLW0603  the one runner of the process
         _current = None
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -213,14 +190,13 @@ class JobRunner:
         keep_logging_ours()
         config: DBOSConfig = {
             "name": APPLICATION,
-            "system_database_url": jobs_database.with_timeout(self._database),
+            "system_database_url": self._database,
             "dbos_system_schema": SCHEMA,
             "application_version": self.version,
             "executor_id": self.executor,
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
             "sys_db_pool_size": 10,
-            "db_engine_kwargs": jobs_database.engine_options(self._database),
             # Only messages between workflows would use it, and it costs a connection.
             "use_listen_notify": False,
             # A thread that finds nothing to do, and that a shutdown waits for.
@@ -250,9 +226,7 @@ class JobRunner:
         """Stop taking jobs, wait for those that run, and leave the rest to the next launch.
 
         Returns the jobs that still run after ``timeout_s`` seconds. Their threads are daemons: they
-        end with the process, which should end now. While the database is down, threads of DBOS
-        keep an interpreter from ending: finish with ``os._exit``. Does nothing when not
-        launched.
+        end with the process, which should end now. Does nothing when not launched.
         """
         with _guard:
             if self._client is None:
@@ -262,7 +236,7 @@ class JobRunner:
             # DBOS stops taking at once, then looks each second whether a workflow is active:
             # none is when `leaving` has made them all let go. What is taken right now sees
             # `_stopping` and lets go by itself.
-            wait_s = math.ceil(timeout_s) + 5 if self._running() else 0
+            wait_s = math.ceil(timeout_s) + 30 if self._running() else 0
             leaving.start()
             DBOS.destroy(workflow_completion_timeout_sec=wait_s)
             leaving.join()
@@ -328,64 +302,13 @@ class JobRunner:
         client = self.client
         lock = hold(self._database, executor)
         try:
-            left = len(client.runs_of(executor))
+            left = client.left_by(executor)
             if left:
                 # The only way that keeps the count of attempts; DBOS has no public one.
                 DBOS._recover_pending_workflows([executor])  # noqa: SLF001
         finally:
             lock.release()
         return left
-
-    def adopt_dead(self) -> dict[str, int]:
-        """Adopt from every executor that seems dead; how many jobs from whom. Call it regularly.
-
-        Dead is whose name was free at each call for :data:`ADOPT_AFTER_S` seconds: a restarting
-        database frees the names of the living too, who take them back within that time.
-        """
-        adopted: dict[str, int] = {}
-        now_s = clock.monotonic()
-        for name in self.client.executors_in_work() - {self.executor}:
-            try:
-                hold(self._database, name).release()
-            except ExecutorAlive:
-                self._free_since.pop(name, None)
-                continue
-            if now_s - self._free_since.setdefault(name, now_s) >= ADOPT_AFTER_S:
-                adopted[name] = self.adopt(name)
-                del self._free_since[name]
-        return adopted
-
-    def _undisturbed(self) -> bool:
-        """Whether everything that runs here is still ours, as far as the database answers."""
-        runs = self._running()
-        try:
-            records = [self.client.record(run.workflow_id) for run in runs]
-        except JobsError:
-            return True
-        still = {run.workflow_id for run in self._running()}
-        return all(
-            record is None
-            or record.workflow_id not in still
-            or record.status != "PENDING"
-            or record.executor_id == self.executor
-            for record in records
-        )
-
-    def _resume_orphans(self) -> None:
-        """Run again what this process began and then let go without a word.
-
-        The end of a run can fail to be stored, with a full disk for one, and then only a restart
-        would recover it; until then it would hold a slot of its queue.
-        """
-        here = {run.workflow_id for run in self._running()}
-        orphans = self.client.runs_of(self.executor) - here
-        now_s = clock.monotonic()
-        since = {name: self._orphan_since.get(name, now_s) for name in orphans}
-        for name in [name for name, start_s in since.items() if now_s - start_s >= ORPHAN_S]:
-            _log.warning("the end of job run %s was not stored: it runs again", name)
-            self.client.resume(name)
-            del since[name]
-        self._orphan_since = since
 
     @property
     def client(self) -> JobClient:

@@ -272,6 +272,16 @@ class Scope:
         return self.catalog.tokens
 
     @property
+    def schedules(self) -> "QuerySet[models.Schedule]":
+        """Schedules that were not deleted."""
+        return self.catalog.schedules.filter(deleted_at=None)
+
+    @property
+    def jobs(self) -> "QuerySet[models.Job]":
+        """Jobs, ended ones included."""
+        return self.catalog.jobs
+
+    @property
     def audit_entries(self) -> "QuerySet[models.AuditEntry]":
         """The audit trail."""
         return self.catalog.audit_entries
@@ -306,6 +316,14 @@ class Scope:
             permit(self.actor, operation, tenant.name, about=about(row))
         return row
 
+    def schedule(self, reference: str, operation: Operation | None = None) -> "models.Schedule":
+        """The schedule, as :meth:`server`."""
+        return self._checked(self.catalog.schedule(reference), operation)
+
+    def job(self, reference: str, operation: Operation | None = None) -> "models.Job":
+        """The job, as :meth:`server`."""
+        return self._checked(self.catalog.job(reference), operation)
+
     def tenant(self, name: str, operation: Operation | None = None) -> "models.Tenant":
         """The tenant of exactly that name; ``TenantUnknown``."""
         row = self.tenants.filter(name=name).first()
@@ -331,6 +349,7 @@ class VisibleCatalog(Catalog):
 
     def __init__(self, catalog: Catalog, actor: Actor) -> None:
         super().__init__(catalog.path, catalog.alias)
+        self._actor = actor.name
         self._tenant = actor.tenant
         self._selected = _selected(actor)
 
@@ -396,6 +415,22 @@ class VisibleCatalog(Catalog):
         """Tokens of the tenant's users."""
         rows = super().tokens
         return rows if self._tenant is None else rows.filter(owner__tenant__name=self._tenant)
+
+    @property
+    def schedules(self) -> "QuerySet[models.Schedule]":
+        """Schedules of the tenant; none for a token that is only for some servers."""
+        rows = super().schedules
+        if self._tenant is not None:
+            rows = rows.filter(tenant__name=self._tenant)
+        return rows if self._selected is None else rows.none()
+
+    @property
+    def jobs(self) -> "QuerySet[models.Job]":
+        """Jobs of the tenant; for a token that is only for some servers, those that it made."""
+        rows = super().jobs
+        if self._tenant is not None:
+            rows = rows.filter(tenant__name=self._tenant)
+        return rows if self._selected is None else rows.filter(actor=self._actor)
 
     @property
     def audit_entries(self) -> "QuerySet[models.AuditEntry]":

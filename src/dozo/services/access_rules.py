@@ -134,6 +134,8 @@ class Operation(StrEnum):
     SITE_REBUILD_CATALOG = "site.rebuild-catalog"
     SITE_PRUNE = "site.prune"
     SITE_SCRUB = "site.scrub"
+    SITE_SYNC = "site.sync"
+    SITE_RETAIN = "site.retain"
     SITE_REPAIR = "site.repair"
 
     AUDIT_LIST = "audit.list"
@@ -296,6 +298,8 @@ _GRANTS: tuple[tuple[Reach, frozenset[Role], tuple[Operation, ...]], ...] = (
             _O.SITE_REBUILD,
             _O.SITE_REBUILD_CATALOG,
             _O.SITE_PRUNE,
+            _O.SITE_SYNC,
+            _O.SITE_RETAIN,
             _O.SITE_SCRUB,
             _O.SITE_REPAIR,
             _O.NOTIFICATION_TEST,

@@ -62,6 +62,8 @@ class CapturePlan:
     stated_unmounted: bool
     track: bool
     scheduled: bool
+    schedule_id: str
+    keep: dict[str, Any] | None
 
     @property
     def note_name(self) -> str:

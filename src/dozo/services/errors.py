@@ -352,3 +352,15 @@ class SizeDiffers(DozoError):
     volume: str
     volume_bytes: int
     snapshot_bytes: int
+
+
+@dataclass(eq=False)
+class ScrubFoundDamage(DozoError):
+    """A scrub found damage that it could not mend."""
+
+    code = "vault.scrub_found_damage"
+    kind = ErrorKind.DAMAGED
+    text = "the scrub found {self.findings} damaged places; snapshots touched: {self.snapshots}"
+    hint = "Scrub again with the peer as the source of repair, and look at the disks."
+    findings: int
+    snapshots: str

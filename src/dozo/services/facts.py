@@ -59,6 +59,10 @@ class CaptureFacts:
     mode: CaptureMode
     consistency: Consistency
     scheduled: bool = False
+    schedule_id: str = ""
+    # What the schedule kept when it took this: {"here": …, "peer": …} in retention's JSON form,
+    # so that a peer, and a site that lost its database, can go on counting generations.
+    keep: Json | None = None
     # Time during which the guest's file systems were frozen, and the agent's own share.
     freeze_ms: int | None = None
     agent_ms: int | None = None

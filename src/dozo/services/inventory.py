@@ -65,6 +65,8 @@ class _Matcher:
             "present": True,
             "state": info.state,
             "tracking": info.metadata.tracking.value,
+            "cpus": info.cpus,
+            "memory_bytes": info.memory_bytes,
         }
         if row is None:
             row = self.catalog.servers.create(uuid=uuid, tenant=self.site.tenant_row(), **values)

@@ -12,7 +12,7 @@ from dozo import hypervisor, volumes
 from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
-from dozo.services import notes, pool_use, project
+from dozo.services import notes, pool_use, project, start_again
 from dozo.services.notes import Note
 from dozo.services.pool import Pool
 from dozo.services.site import Site
@@ -35,9 +35,12 @@ def captures_dir(site: Site) -> Path:
 
 def clean(site: Site) -> Cleaned:
     """Remove or report leftovers. Quick where there are none; repeating it is harmless."""
-    lines: list[str] = []
+    # A server that Dozo stopped is missed by somebody: it comes first.
+    lines = _start_again(site)
     lines += _clean_captures(site)
     for stale in notes.stale(site.settings.notes):
+        if stale.body.get("kind") == start_again.KIND:
+            continue
         with notes.take_over(stale) as note:
             if note is not None:
                 lines += _clean_note(site, note)
@@ -45,6 +48,24 @@ def clean(site: Site) -> Cleaned:
                     notes.forget(note)
     lines += _clean_images(site)
     return Cleaned(lines=tuple(lines))
+
+
+def _start_again(site: Site) -> list[str]:
+    lines = []
+    for stale in notes.stale(site.settings.notes):
+        if stale.body.get("kind") != start_again.KIND:
+            continue
+        with notes.take_over(stale) as note:
+            if note is None:
+                continue
+            try:
+                line, done = start_again.fulfil(site, note)
+            except DozoError as error:
+                line, done = f"{note.what} cannot be started again now: {error}", False
+            lines += [line] if line else []
+            if done:
+                notes.forget(note)
+    return lines
 
 
 def _clean_captures(site: Site) -> list[str]:

@@ -56,6 +56,11 @@ class HeldNote:
     def __init__(self, path: Path, body: dict[str, Any]) -> None:
         self.path = path
         self.body = body
+        self.kept = False
+
+    def keep(self) -> None:
+        """Leave the note behind when its holder lets go: what it speaks of is not over."""
+        self.kept = True
 
     def update(self, **entries: object) -> None:
         """Add to the note, durably, before doing what the new entries speak of."""
@@ -90,10 +95,12 @@ def hold(directory: Path, name: str, *, what: str, work: str, **body: object) ->
         }
         _stop_mark(path).unlink(missing_ok=True)
         _write(path, whole)
+        held = HeldNote(path, whole)
         try:
-            yield HeldNote(path, whole)
+            yield held
         finally:
-            path.unlink(missing_ok=True)
+            if not held.kept:
+                path.unlink(missing_ok=True)
             _stop_mark(path).unlink(missing_ok=True)
     finally:
         os.close(lock)

@@ -1,5 +1,6 @@
 """Starting, stopping and deleting servers, with regard to what Dozo is doing to them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,17 @@ def _make_way(note: Note, server: str) -> None:
 
 
 def stop(
-    site: Site, reference: str, *, timeout_seconds: float = 120, force: bool = False
+    site: Site,
+    reference: str,
+    *,
+    timeout_seconds: float = 120,
+    force: bool = False,
+    look: Callable[[], None] = lambda: None,
 ) -> ServerState:
     """Ask the guest to shut down and wait; with ``force`` the power is cut after the wait."""
     server = found.server(site, reference)
     if server.info.active:
-        hypervisor.stop(site.host, server.uuid, timeout_s=timeout_seconds, force=force)
+        hypervisor.stop(site.host, server.uuid, timeout_s=timeout_seconds, force=force, look=look)
     return _state(site, server.uuid)
 
 

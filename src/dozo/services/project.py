@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dozo.model import clock
 from dozo.model.states import Copy, CopyEvent, after
 from dozo.services import facts as snapshot_facts
 from dozo.services.facts import FactsUnreadable, SnapshotFacts
@@ -137,6 +138,8 @@ def _linked(
         "mode": found.capture.mode.value,
         "consistency": found.capture.consistency.value,
         "full_reason": found.capture.full_reason,
+        "scheduled": found.capture.scheduled,
+        "schedule_id": found.capture.schedule_id,
     }
 
 
@@ -176,6 +179,7 @@ def refresh_copies(
         for info in offered:
             row = rows.get(info.snapshot)
             row = row or site.catalog.copies.model(snapshot_id=info.snapshot, site=at)
+            row.received_at = row.received_at or clock.now()
             if info.snapshot in checks:
                 _apply_check(row, info, checks[info.snapshot])
             else:

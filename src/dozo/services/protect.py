@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dozo import hypervisor
 from dozo.hypervisor import DiskInfo, ServerInfo
@@ -62,7 +62,8 @@ def plan_server(
     stated_unmounted: bool = False,
     freeze: bool = True,
     full: bool = False,
-    scheduled: bool = False,
+    schedule_id: str | None = None,
+    keep: dict[str, Any] | None = None,
 ) -> CapturePlan:
     """A recovery point of a server: all its volumes, or those named; nothing is touched.
 
@@ -103,7 +104,8 @@ def plan_server(
         stated_unmounted=stated_unmounted,
         freeze=freeze,
         full=full,
-        scheduled=scheduled,
+        schedule_id=schedule_id,
+        keep=keep,
     )
 
 
@@ -116,7 +118,8 @@ def plan_volume(
     stated_unmounted: bool = False,
     freeze: bool = True,
     full: bool = False,
-    scheduled: bool = False,
+    schedule_id: str | None = None,
+    keep: dict[str, Any] | None = None,
 ) -> CapturePlan:
     """A snapshot of one volume, attached or not; nothing is touched.
 
@@ -127,7 +130,9 @@ def plan_volume(
     if volume.state in {"gone", "creating"}:
         raise VolumeGone(volume.name)
     if volume.server is None or volume.state != "attached":
-        return _plan_unattached(site, volume, name=name, mode=mode, full=full, scheduled=scheduled)
+        return _plan_unattached(
+            site, volume, name=name, mode=mode, full=full, schedule_id=schedule_id, keep=keep
+        )
     row = volume.server
     info = hypervisor.server(site.host, str(row.uuid))
     return _plan_attached(
@@ -142,7 +147,8 @@ def plan_volume(
         stated_unmounted=stated_unmounted,
         freeze=freeze,
         full=full,
-        scheduled=scheduled,
+        schedule_id=schedule_id,
+        keep=keep,
     )
 
 
@@ -159,7 +165,8 @@ def _plan_attached(
     stated_unmounted: bool,
     freeze: bool,
     full: bool,
-    scheduled: bool,
+    schedule_id: str | None,
+    keep: dict[str, Any] | None,
 ) -> CapturePlan:
     volumes = []
     for device in devices:
@@ -178,7 +185,9 @@ def _plan_attached(
         freeze=freeze,
         stated_unmounted=stated_unmounted,
         track=info.tracking_allowed,
-        scheduled=scheduled,
+        scheduled=schedule_id is not None,
+        schedule_id=schedule_id or "",
+        keep=keep,
     )
 
 
@@ -189,7 +198,8 @@ def _plan_unattached(
     name: str | None,
     mode: CaptureMode | None,
     full: bool,
-    scheduled: bool,
+    schedule_id: str | None,
+    keep: dict[str, Any] | None,
 ) -> CapturePlan:
     if mode not in {None, CaptureMode.OFFLINE}:
         raise ModeImpossible(str(mode), f"volume {volume.name}", "it is attached to no server")
@@ -207,7 +217,9 @@ def _plan_unattached(
         freeze=False,
         stated_unmounted=False,
         track=False,
-        scheduled=scheduled,
+        scheduled=schedule_id is not None,
+        schedule_id=schedule_id or "",
+        keep=keep,
     )
 
 
@@ -341,6 +353,7 @@ def take(site: Site, plan: CapturePlan, note: notes.HeldNote, work: Work) -> Pro
         else capture_live.opened(site, plan, work)
     )
     with capture as opened:
+        work.fact("instant_at", clock.to_text(opened.instant))
         taken = storing.store_all(site, plan, opened, note, work)
         opened.stored()
     return Protected(

@@ -109,6 +109,20 @@ class Settings:
     reread_days: int = 30
     parallel_volumes: int = 2
     tenant: str = "default"
+    listen: str = "127.0.0.1:8790"
+    public_url: str = ""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    database: str = ""
+    parallel_jobs: int = 4
+    parallel_jobs_tenant: int = 2
+    parallel_jobs_upkeep: int = 2
+    sync_minutes: float = 5
+    scrub_days: float = 7
+    prune_hours: float = 24
+    undelete_days: float = 7
+    retention_share: float = 0.3
+    notify: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = field(default=())
 
     @property
@@ -172,6 +186,39 @@ agent_timeout_seconds = 30
 reread_days = 30
 # Volumes of one server that are read at the same time.
 parallel_volumes = 2
+
+[service]
+# Where `dozo serve` answers. Beyond this host only with TLS, here or at a proxy in front.
+listen = "127.0.0.1:8790"
+# How others reach it, for links in notifications and for the proxy's sake.
+# public_url = "https://backup.example.org"
+# tls_certificate = "/etc/dozo/tls.crt"
+# tls_key = "/etc/dozo/tls.key"
+
+[catalog]
+# SQLite in this folder, unset; or PostgreSQL, which several workers need:
+# database = "postgresql://dozo@/dozo"
+
+[jobs]
+# Jobs that run at the same time: at this site, of one tenant, and of the service's own upkeep.
+parallel = 4
+parallel_tenant = 2
+parallel_upkeep = 2
+
+[upkeep]
+# How often this site looks at its vault, its hypervisor and its peers.
+sync_minutes = 5
+# Everything stored is read back within so many days.
+scrub_days = 7
+# How often the space of deleted snapshots is reclaimed, and how long they can be brought back.
+prune_hours = 24
+undelete_days = 7
+# One run of retention that would delete more than this share of a schedule's snapshots stops.
+retention_share = 0.3
+
+[notify]
+# Where news goes: addresses as Apprise has them, such as "mailto://…" or "json://…".
+urls = []
 
 # Other sites, added by `dozo site add-peer`:
 # [[peers]]
@@ -265,7 +312,27 @@ def load(home: Path) -> Settings:
         raise HomeMissing(str(home)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(str(path), str(error)) from error
-    return _Reader(path, plain).settings()
+    return _Reader(path, _overridden(path, plain)).settings()
+
+
+def _overridden(path: Path, plain: dict[str, Any]) -> dict[str, Any]:
+    """The file's tables with the environment's ``DOZO_SECTION_KEY`` in their place.
+
+    A value is read as TOML where it is TOML, else it is a text.
+    """
+    for section, keys in _KNOWN.items():
+        for key in keys:
+            text = os.environ.get(f"DOZO_{section}_{key}".upper())
+            if text is None:
+                continue
+            table = plain.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise SettingsInvalid(str(path), f"[{section}] must be a section")
+            try:
+                table[key] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                table[key] = text
+    return plain
 
 
 _KNOWN = {
@@ -278,6 +345,11 @@ _KNOWN = {
         "reread_days",
         "parallel_volumes",
     },
+    "service": {"listen", "public_url", "tls_certificate", "tls_key"},
+    "catalog": {"database"},
+    "jobs": {"parallel", "parallel_tenant", "parallel_upkeep"},
+    "upkeep": {"sync_minutes", "scrub_days", "prune_hours", "undelete_days", "retention_share"},
+    "notify": {"urls"},
 }
 
 
@@ -306,6 +378,20 @@ class _Reader:
             agent_timeout_seconds=self._number("capture", "agent_timeout_seconds", 30, 1, 600),
             reread_days=int(self._number("capture", "reread_days", 30, 1, 3650)),
             parallel_volumes=int(self._number("capture", "parallel_volumes", 2, 1, 64)),
+            listen=self._text("service", "listen", "127.0.0.1:8790"),
+            public_url=self._optional_text("service", "public_url"),
+            tls_certificate=self._optional_path("service", "tls_certificate"),
+            tls_key=self._optional_path("service", "tls_key"),
+            database=self._optional_text("catalog", "database"),
+            parallel_jobs=int(self._number("jobs", "parallel", 4, 1, 1000)),
+            parallel_jobs_tenant=int(self._number("jobs", "parallel_tenant", 2, 1, 1000)),
+            parallel_jobs_upkeep=int(self._number("jobs", "parallel_upkeep", 2, 1, 100)),
+            sync_minutes=self._number("upkeep", "sync_minutes", 5, 0.01, 1440),
+            scrub_days=self._number("upkeep", "scrub_days", 7, 0.01, 365),
+            prune_hours=self._number("upkeep", "prune_hours", 24, 0.01, 8760),
+            undelete_days=self._number("upkeep", "undelete_days", 7, 0, 3650),
+            retention_share=self._number("upkeep", "retention_share", 0.3, 0, 1),
+            notify=self._texts("notify", "urls"),
             peers=self._peers(),
         )
 
@@ -346,6 +432,19 @@ class _Reader:
         if not isinstance(value, str) or not value:
             raise self._invalid(f"{section}.{key} must be a text that is not empty")
         return value
+
+    def _optional_text(self, section: str, key: str) -> str:
+        return self._text(section, key) if self.plain.get(section, {}).get(key) else ""
+
+    def _optional_path(self, section: str, key: str) -> Path | None:
+        text = self._optional_text(section, key)
+        return self.path.parent.absolute() / text if text else None
+
+    def _texts(self, section: str, key: str) -> tuple[str, ...]:
+        value = self.plain.get(section, {}).get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise self._invalid(f"{section}.{key} must be a list of texts")
+        return tuple(value)
 
     def _number(self, section: str, key: str, default: float, least: float, most: float) -> float:
         value = self.plain.get(section, {}).get(key, default)

@@ -114,7 +114,8 @@ class Site:
         return Vault.open(open_blobs(url), Keyring.load(self.settings.keys))
 
     def note_sites(self) -> None:
-        """Bring the catalog's rows for this site and its peers in step with the settings."""
+        """Bring the catalog's rows for this site, its peers and its own tenant up to date."""
+        self.tenant_row()
         rows = self.catalog.sites
         known = {row.site_id: row for row in rows.all()}
         wanted = {self.settings.site_id: (self.settings.name, True, self.settings.vault)}

@@ -1,6 +1,6 @@
 """Snapshots in the vault: finding, verifying, deleting, holding, giving back as a file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,18 @@ class Verified:
     verified_at: datetime | None
     oldest_reading_at: datetime | None
     damage: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class ReadBackFailed(DozoError):
+    """What is stored is not what was to be stored."""
+
+    code = "snapshot.read_back_failed"
+    kind = ErrorKind.DAMAGED
+    text = "snapshot {self.snapshot} was read back and is damaged: {self.damage}"
+    hint = "Scrub the vault with the other site as the source of repair, and look at its disks."
+    snapshot: str
+    damage: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +115,13 @@ def verify(
     """
     work = work or Unheard()
     return [_verify_one(site, row, everything=everything, work=work) for row in rows]
+
+
+def refuse_damage(verified: Iterable[Verified]) -> None:
+    """Raises :class:`ReadBackFailed` for the first that is damaged."""
+    for done in verified:
+        if done.damage:
+            raise ReadBackFailed(done.name, "; ".join(done.damage))
 
 
 def _verify_one(

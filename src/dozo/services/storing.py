@@ -226,6 +226,8 @@ def _draft(
             mode=plan.mode,
             consistency=opened.consistency,
             scheduled=plan.scheduled,
+            schedule_id=plan.schedule_id,
+            keep=plan.keep,
             freeze_ms=opened.freeze_ms,
             agent_ms=opened.agent_ms,
             full_reason=code,

@@ -33,6 +33,12 @@ class Work(Protocol):
     def bytes_of(self, label: str) -> Progress:
         """A counter for one stream of bytes, such as one volume."""
 
+    def fact(self, name: str, value: object) -> None:
+        """Something to be known before the operation is over, such as the capture's instant."""
+
+    def check(self) -> None:
+        """Raises if the operation is to end; for loops that wait without moving bytes."""
+
 
 class Unheard:
     """Nobody listens."""
@@ -42,3 +48,9 @@ class Unheard:
 
     def bytes_of(self, label: str) -> Progress:  # noqa: ARG002
         return Silent()
+
+    def fact(self, name: str, value: object) -> None:
+        pass
+
+    def check(self) -> None:
+        pass

@@ -43,6 +43,7 @@ from dozo.vault.header import (
 )
 from dozo.vault.keyring import Keyring
 from dozo.vault.keys import PublicKey, SiteKey, TenantKeys
+from dozo.vault.layout import SNAPSHOTS
 from dozo.vault.lookup import Lookup
 from dozo.vault.manifest import Manifest, SealedRoot
 from dozo.vault.pending import Root
@@ -278,6 +279,13 @@ class Vault:
             if tenant is None or (info.sealed is not None and info.sealed.tenant == tenant):
                 found.append(info)
         return sorted(found, key=lambda info: (info.created_at, info.snapshot))
+
+    def snapshot_ids(self) -> frozenset[str]:
+        """The ids of everything under ``snapshots``, without opening any: a cheap look for news.
+
+        Deleted, damaged and abandoned ones are among them.
+        """
+        return frozenset(info.key.split("/")[1] for info in self.blobs.list(SNAPSHOTS))
 
     def snapshot(self, given: str, *, include_deleted: bool = False) -> SnapshotInfo:
         """One snapshot, by its id or the unambiguous start of it.

@@ -1,0 +1,216 @@
+"""Running one attempt of one job, from its row to its named end."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dozo.model import clock
+from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.job_states import Backoff, JobState
+from dozo.services import operations
+from dozo.services.job_kinds import JobKind, JobKindUnknown
+from dozo.services.job_queue import ACTIVE
+from dozo.services.job_work import JobWork, ServiceStopping, beating
+from dozo.services.site import Site
+from dozo.services.work import Cancelled
+
+if TYPE_CHECKING:
+    from dozo.catalog.models_jobs import Job
+
+log = logging.getLogger(__name__)
+
+# A job under which the service died so often is taken to be what kills it.
+_EXECUTIONS = 3
+_FIRST_PAUSE_SECONDS = 15.0
+_LONGEST_PAUSE_SECONDS = 900.0
+
+
+def execute(home: Path, run_id: str, *, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Run the attempt ``run_id`` of a job of the site in ``home``; its row tells how it ended.
+
+    Called again after a crash it runs again, or ends the job, as its kind wants it. An attempt
+    that has ended already is left alone.
+    """
+    job_id, _, attempt = run_id.partition(".")
+    with Site.open(home) as site:
+        row = _begin(site, job_id, int(attempt or 0))
+        if row is None:
+            return
+        work = JobWork(row.title, _quiet_seconds(row))
+        with beating(site, job_id, work, stopping):
+            columns = _outcome(site, row, work)
+        _finish(site, row, columns)
+
+
+def _begin(site: Site, job_id: str, attempt: int) -> "Job | None":
+    with site.catalog.turn("dispatch"):
+        row = site.catalog.jobs.filter(job_id=job_id, attempt=attempt, state__in=ACTIVE).first()
+        if row is None:
+            return None
+        row.executions += 1
+        row.started_at = row.started_at or clock.now()
+        row.stuck_since = None
+        row.save(using=site.catalog.alias)
+        return row
+
+
+def _quiet_seconds(row: "Job") -> float:
+    with suppress(JobKindUnknown):
+        return operations.kind(row.kind).quiet_seconds
+    return 60
+
+
+def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
+    """Run the job; the columns that say how it ended."""
+    try:
+        kind = operations.kind(row.kind)
+    except JobKindUnknown as error:
+        return {"state": JobState.FAILED, **_error(error)}
+    try:
+        ended = _ended_by_crash(row, kind)
+        if ended is not None:
+            work.log(str(ended["error_text"]))
+            return ended
+        if row.executions > 1:
+            work.log("the service was restarted while this ran: it runs again")
+        if row.state == JobState.CANCELLING:
+            work.cancel()
+        work.check()
+        result = kind.run(site, row.params, work)
+    except DozoError as error:
+        work.log(f"ended: {error}")
+        return _ended_by_error(row, kind, error, work)
+    except Exception as error:
+        log.exception("job %s (%s) broke", row.job_id, row.kind)
+        work.log(f"broke: {type(error).__name__}: {error}")
+        work.log(traceback.format_exc(limit=-3))
+        return {
+            "state": JobState.FAILED,
+            "error_code": "job.broke",
+            "error_text": f"{type(error).__name__}: {error}",
+            "error_hint": "This is a defect of Dozo: report it with the job's log.",
+        }
+    work.log("done")
+    return {"state": JobState.DONE, "result": plain(result)}
+
+
+def _ended_by_error(row: "Job", kind: JobKind, error: DozoError, work: JobWork) -> dict[str, Any]:
+    if isinstance(error, Cancelled):
+        return {"state": JobState.CANCELLED, **_error(error)}
+    if isinstance(error, ServiceStopping):
+        return _stopped(row, kind, error)
+    return _failed(row, kind, error, work)
+
+
+def _ended_by_crash(row: "Job", kind: JobKind) -> dict[str, Any] | None:
+    if row.executions <= 1:
+        return None
+    if row.executions > _EXECUTIONS:
+        return _died_each_time(row.executions - 1)
+    if not kind.repeatable(row.params):
+        return {
+            "state": JobState.INTERRUPTED,
+            "error_code": "job.interrupted",
+            "error_text": "the service ended while this ran; what was left over was cleaned up",
+            "error_hint": "Start it again if it is still wanted.",
+        }
+    return None
+
+
+def _died_each_time(times: int) -> dict[str, Any]:
+    return {
+        "state": JobState.INTERRUPTED,
+        "error_code": "job.interrupted",
+        "error_text": f"the service ended {times} times while this ran",
+        "error_hint": "Find out what ends the service (its log, memory), then start it again.",
+    }
+
+
+def _stopped(row: "Job", kind: JobKind, error: DozoError) -> dict[str, Any]:
+    if kind.repeatable(row.params):
+        return {"state": JobState.WAITING, "not_before": clock.now(), **_error(error)}
+    return {
+        "state": JobState.INTERRUPTED,
+        **_error(error),
+        "error_hint": "Start it again if it is still wanted.",
+    }
+
+
+def _failed(row: "Job", kind: JobKind, error: DozoError, work: JobWork) -> dict[str, Any]:
+    can_pass = error.retry is Retry.LATER or error.kind is ErrorKind.UNAVAILABLE
+    if not can_pass or row.attempt >= kind.tries or not kind.repeatable(row.params):
+        return {"state": JobState.FAILED, **_error(error)}
+    pause = _backoff(kind).delay_seconds(row.job_id, row.attempt) or 0
+    work.log(f"attempt {row.attempt} of {kind.tries}; the next in {pause:.0f} s")
+    return {
+        "state": JobState.WAITING,
+        "not_before": clock.now() + timedelta(seconds=pause),
+        **_error(error),
+    }
+
+
+def _backoff(kind: JobKind) -> Backoff:
+    return Backoff(
+        first_seconds=_FIRST_PAUSE_SECONDS,
+        cap_seconds=_LONGEST_PAUSE_SECONDS,
+        attempts=kind.tries,
+    )
+
+
+def _error(error: DozoError) -> dict[str, Any]:
+    return {
+        "error_code": error.code,
+        "error_text": str(error),
+        "error_hint": error.hint_text(),
+    }
+
+
+def _finish(site: Site, row: "Job", columns: dict[str, Any]) -> None:
+    cleared = (
+        {} if "error_code" in columns else {"error_code": "", "error_text": "", "error_hint": ""}
+    )
+    final = {**cleared, **columns, "stuck_since": None}
+    if columns["state"] != JobState.WAITING:
+        final["finished_at"] = clock.now()
+    with site.catalog.turn("dispatch"):
+        still = site.catalog.jobs.filter(
+            job_id=row.job_id, attempt=row.attempt, state__in=ACTIVE
+        ).first()
+        if still is None:
+            return
+        if still.state == JobState.CANCELLING and columns["state"] == JobState.WAITING:
+            final.update(state=JobState.CANCELLED, finished_at=clock.now(), not_before=None)
+        site.catalog.jobs.filter(job_id=row.job_id).update(**final)
+
+
+def plain(value: Any) -> Any:
+    """A result as values that JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, datetime):
+        return clock.to_text(value)
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, (UUID, Path)) else value
+
+
+def give_up(home: Path, run_id: str) -> None:
+    """End a job under which the process died each time that it was run."""
+    job_id, _, attempt = run_id.partition(".")
+    with Site.open(home) as site:
+        row = site.catalog.jobs.filter(
+            job_id=job_id, attempt=int(attempt or 0), state__in=ACTIVE
+        ).first()
+        if row is not None:
+            _finish(site, row, _died_each_time(row.executions))

@@ -1,0 +1,194 @@
+"""A running job's ear: its log, its byte counters, and the ways in which it is told to end.
+
+The operation calls it from several threads and only touches memory; one thread, the beat, puts
+what it heard into the catalog and looks there for somebody's wish to cancel.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import DatabaseError, connections
+
+from dozo.model import clock
+from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.job_states import JobState
+from dozo.model.progress import Progress
+from dozo.services.site import Site
+from dozo.services.work import Cancelled
+
+_BEAT_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Stuck(DozoError):
+    """A job made no progress for too long and was ended."""
+
+    code = "job.stuck"
+    kind = ErrorKind.FAILED
+    text = "no progress for {self.seconds:.0f} s in step {self.step!r}: ended"
+    hint = (
+        "Look at the job's log and at the component that the step waits for, then start it again."
+    )
+    seconds: float
+    step: str
+
+
+@dataclass(eq=False)
+class ServiceStopping(DozoError):
+    """The service stops; the job goes on, or ends, when it starts again."""
+
+    code = "job.service_stopping"
+    kind = ErrorKind.UNAVAILABLE
+    retry = Retry.LATER
+    text = "the service is stopping"
+    hint = "The job goes on when the service has started again."
+
+
+class JobWork:
+    """Listens to one job. Raises :class:`Cancelled`, :class:`Stuck`, :class:`ServiceStopping`."""
+
+    def __init__(self, title: str, quiet_seconds: float) -> None:
+        self._title = title
+        self._lock = threading.Lock()
+        self._quiet_seconds = quiet_seconds
+        self._lines: list[tuple[datetime, str]] = []
+        self._facts: dict[str, object] = {}
+        self._step = ""
+        self._total = 0
+        self._done = 0
+        self._moved_at = clock.monotonic()
+        self._end: DozoError | None = None
+
+    def step(self, text: str) -> None:
+        self.check()
+        self.log(text)
+        with self._lock:
+            self._step = text
+            self._moved_at = clock.monotonic()
+
+    def bytes_of(self, label: str) -> Progress:  # noqa: ARG002  one sum over all streams
+        self.check()
+        return _Counter(self)
+
+    def fact(self, name: str, value: object) -> None:
+        with self._lock:
+            self._facts[name] = value
+
+    def log(self, text: str) -> None:
+        """A line into the job's log, whatever becomes of the job."""
+        with self._lock:
+            self._lines.append((clock.now(), text))
+
+    def check(self) -> None:
+        """Raises what the job is to end with, if it is to end."""
+        if self._end is not None:
+            raise self._end
+
+    def end(self, error: DozoError) -> None:
+        """Let the operation end with ``error`` at its next sign of life; the first one counts."""
+        with self._lock:
+            self._end = self._end or error
+
+    def cancel(self) -> None:
+        """Somebody does not want it any more."""
+        self.end(Cancelled(self._title))
+
+    def add_total(self, count: int) -> None:
+        """More bytes to go through."""
+        with self._lock:
+            self._total += count
+
+    def add_done(self, count: int) -> None:
+        """Bytes that have been gone through."""
+        self.check()
+        with self._lock:
+            self._done += count
+            self._moved_at = clock.monotonic()
+
+    def quiet_for(self) -> float:
+        """Seconds since the last sign of life."""
+        with self._lock:
+            return clock.monotonic() - self._moved_at
+
+    def look_stuck(self) -> None:
+        """End the operation if it has been quiet for too long."""
+        quiet = self.quiet_for()
+        if quiet > self._quiet_seconds:
+            self.end(Stuck(quiet, self._step))
+
+    def put_back(self, lines: list[tuple[datetime, str]]) -> None:
+        """Lines that could not be written yet."""
+        with self._lock:
+            self._lines = lines + self._lines
+
+    def drain(self) -> tuple[list[tuple[datetime, str]], dict[str, object]]:
+        """The new lines, and the present numbers as columns of the job."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            return lines, {
+                "step": self._step,
+                "facts": dict(self._facts),
+                "bytes_total": self._total or None,
+                "bytes_done": self._done,
+            }
+
+
+class _Counter:
+    def __init__(self, work: JobWork) -> None:
+        self._work = work
+
+    def total(self, work_bytes: int) -> None:
+        self._work.add_total(work_bytes)
+
+    def advance(self, done_bytes: int) -> None:
+        self._work.add_done(done_bytes)
+
+
+def flush(site: Site, job_id: str, work: JobWork) -> None:
+    """Write what the job said since the last time into the catalog."""
+    lines, columns = work.drain()
+    rows = site.catalog.job_lines
+    try:
+        with site.catalog.transaction():
+            site.catalog.jobs.filter(job_id=job_id).update(beat_at=clock.now(), **columns)
+            rows.bulk_create([rows.model(job_id=job_id, at=at, text=text) for at, text in lines])
+    except DatabaseError:
+        work.put_back(lines)
+        raise
+
+
+@contextmanager
+def beating(site: Site, job_id: str, work: JobWork, stopping: Callable[[], bool]) -> Iterator[None]:
+    """Keep the catalog up to date, and watch for reasons to end, while the block runs."""
+    over = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not over.wait(_BEAT_SECONDS):
+                # A database that is away for a while costs a late look, not the job.
+                with suppress(DatabaseError):
+                    _beat(site, job_id, work, stopping)
+        finally:
+            connections[site.catalog.alias].close()
+
+    thread = threading.Thread(target=beat, name=f"beat-{job_id[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        flush(site, job_id, work)
+
+
+def _beat(site: Site, job_id: str, work: JobWork, stopping: Callable[[], bool]) -> None:
+    flush(site, job_id, work)
+    if stopping():
+        work.end(ServiceStopping())
+    work.look_stuck()
+    asked = site.catalog.jobs.filter(job_id=job_id, state=JobState.CANCELLING).exists()
+    if asked:
+        work.cancel()

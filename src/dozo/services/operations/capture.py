@@ -1,0 +1,256 @@
+"""Jobs that take snapshots: of a volume, or of all volumes of a server at one instant."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from dozo.model.states import CaptureMode
+from dozo.services import found, hooks, policies, protect, snapshots, start_again
+from dozo.services.access import Operation, Scope
+from dozo.services.capture_plan import CapturePlan
+from dozo.services.job_kinds import (
+    JobKind,
+    Params,
+    Prepared,
+    lock_of_server,
+    lock_of_volume,
+)
+from dozo.services.policies import STOP
+from dozo.services.protect import Protected
+from dozo.services.site import Site
+from dozo.services.work import Work
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+
+_SHARED = (
+    "name",
+    "mode",
+    "stated_unmounted",
+    "freeze",
+    "full",
+    "schedule_id",
+    "keep",
+    "stop_timeout_seconds",
+    "force_stop",
+    "hook_before",
+    "hook_after",
+    "hook_timeout_seconds",
+)
+
+
+def _prepare_volume(scope: Scope, params: Params) -> Prepared:
+    volume = scope.volume(str(params["volume"]), Operation.SNAPSHOT_CREATE)
+    policy = policies.of(volume.tenant)
+    mode = _asked_mode(params)
+    server = volume.server if volume.state == "attached" else None
+    policies.refuse_capture(
+        policy,
+        mode=_wanted(mode, server),
+        is_root=volume.is_root,
+        volumes=1,
+        recovery_point=False,
+    )
+    policies.refuse_more_snapshots(scope.site, volume.tenant, policy, 1)
+    return Prepared(
+        title=f"snapshot of volume {volume.name}",
+        params={"volume": str(volume.volume_id), **_kept(params)},
+        tenant=volume.tenant,
+        locks=(lock_of_volume(volume), *policies.snapshot_locks(policy, volume.tenant)),
+        object_kind="volume",
+        object_id=str(volume.volume_id),
+        object_name=volume.name,
+    )
+
+
+def _prepare_server(scope: Scope, params: Params) -> Prepared:
+    server = scope.server(str(params["server"]), Operation.RECOVERY_POINT_CREATE, present=True)
+    policy = policies.of(server.tenant)
+    mode = _asked_mode(params)
+    chosen = [str(one) for one in params.get("volumes") or ()]
+    attached = server.volumes.filter(state="attached")
+    count = len(chosen) or attached.count()
+    policies.refuse_capture(
+        policy,
+        mode=_wanted(mode, server),
+        is_root=attached.filter(is_root=True).exists() and not chosen,
+        volumes=count,
+        recovery_point=True,
+    )
+    policies.refuse_more_snapshots(scope.site, server.tenant, policy, count)
+    return Prepared(
+        title=f"recovery point of server {server.name}",
+        params={"server": str(server.uuid), "volumes": chosen, **_kept(params)},
+        tenant=server.tenant,
+        locks=(lock_of_server(server.uuid), *policies.snapshot_locks(policy, server.tenant)),
+        object_kind="server",
+        object_id=str(server.uuid),
+        object_name=server.name,
+    )
+
+
+def _foresee_volume(site: Site, params: Params) -> dict[str, Any]:
+    if params.get("mode") == STOP:
+        server = found.volume(site, str(params["volume"])).server
+        return _stop_foreseen(server)
+    return _foreseen(protect.plan_volume(site, str(params["volume"]), **_plan_options(params)))
+
+
+def _foresee_server(site: Site, params: Params) -> dict[str, Any]:
+    if params.get("mode") == STOP:
+        return _stop_foreseen(found.server(site, str(params["server"])).row)
+    volumes = params.get("volumes") or ()
+    server = str(params["server"])
+    return _foreseen(protect.plan_server(site, server, volumes=volumes, **_plan_options(params)))
+
+
+def _stop_foreseen(server: "models.Server | None") -> dict[str, Any]:
+    return {"mode": STOP, "server": server.name if server else None}
+
+
+def _foreseen(plan: CapturePlan) -> dict[str, Any]:
+    return {
+        "mode": plan.mode.value,
+        "server": plan.server_name,
+        "volumes": [
+            {
+                "volume": one.name,
+                "device": one.device,
+                "incremental": one.parent is not None,
+                "full_reason": one.full_reason,
+            }
+            for one in plan.volumes
+        ],
+        "left_out": [{"device": one.device, "reason": one.reason} for one in plan.left_out],
+    }
+
+
+def _run_volume(site: Site, params: Params, work: Work) -> dict[str, Any]:
+    volume = found.volume(site, str(params["volume"]))
+    server = volume.server if volume.state == "attached" else None
+    reference = str(volume.volume_id)
+    return _run(
+        site,
+        server,
+        params,
+        work,
+        lambda: protect.plan_volume(site, reference, **_plan_options(params)),
+    )
+
+
+def _run_server(site: Site, params: Params, work: Work) -> dict[str, Any]:
+    server = site.catalog.server(str(params["server"]))
+    return _run(
+        site,
+        server,
+        params,
+        work,
+        lambda: protect.plan_server(
+            site, str(server.uuid), volumes=params.get("volumes") or (), **_plan_options(params)
+        ),
+    )
+
+
+def _run(
+    site: Site,
+    server: "models.Server | None",
+    params: Params,
+    work: Work,
+    plan: "Callable[[], CapturePlan]",
+) -> dict[str, Any]:
+    with ExitStack() as stack:
+        if server is not None:
+            stack.enter_context(hooks.around(site, server, params, work))
+            if params.get("mode") == STOP:
+                stack.enter_context(
+                    start_again.stopped(
+                        site,
+                        found.server(site, str(server.uuid)),
+                        timeout_seconds=float(params.get("stop_timeout_seconds") or 300),
+                        force=bool(params.get("force_stop")),
+                        work=work,
+                    )
+                )
+        made = protect.apply(site, plan(), work=work)
+    _read_back(site, made, work)
+    return _result(made)
+
+
+def _read_back(site: Site, made: Protected, work: Work) -> None:
+    """Verify at this site what was just stored; damage is named, and fails the job."""
+    ids = [one.snapshot for one in made.snapshots]
+    rows = list(site.catalog.snapshots.filter(snapshot_id__in=ids))
+    snapshots.refuse_damage(snapshots.verify(site, rows, work=work))
+
+
+def _result(made: Protected) -> dict[str, Any]:
+    return {
+        "name": made.name,
+        "recovery_point": made.recovery_point,
+        "server": made.server,
+        "created_at": made.created_at,
+        "mode": made.mode.value,
+        "consistency": made.consistency.value,
+        "freeze_ms": made.freeze_ms,
+        "agent_ms": made.agent_ms,
+        "snapshots": list(made.snapshots),
+        "left_out": list(made.left_out),
+    }
+
+
+def _asked_mode(params: Params) -> str | None:
+    mode = params.get("mode")
+    if mode in {None, "", STOP}:
+        return mode or None
+    return CaptureMode(str(mode)).value
+
+
+def _wanted(mode: str | None, server: "models.Server | None") -> str:
+    """The mode as a policy sees it: what would be chosen where none was asked for."""
+    if mode == STOP:
+        return CaptureMode.OFFLINE.value
+    if mode is not None:
+        return mode
+    runs = server is not None and server.state not in {"", "shut off", "stopped"}
+    return (CaptureMode.LIVE if runs else CaptureMode.OFFLINE).value
+
+
+def _plan_options(params: Params) -> dict[str, Any]:
+    mode = _asked_mode(params)
+    return {
+        "name": params.get("name") or None,
+        "mode": CaptureMode.OFFLINE if mode == STOP else CaptureMode(mode) if mode else None,
+        "stated_unmounted": bool(params.get("stated_unmounted")),
+        "freeze": params.get("freeze") is not False,
+        "full": bool(params.get("full")),
+        "schedule_id": params.get("schedule_id") or None,
+        "keep": params.get("keep") or None,
+    }
+
+
+def _kept(params: Params) -> dict[str, Any]:
+    return {name: params[name] for name in _SHARED if name in params}
+
+
+def _repeatable(params: Params) -> bool:
+    """Later the server may be needed, and the volume mounted again."""
+    return params.get("mode") not in {STOP, CaptureMode.UNMOUNTED.value}
+
+
+SNAPSHOT = JobKind(
+    name="snapshot.create",
+    operation=Operation.SNAPSHOT_CREATE,
+    prepare=_prepare_volume,
+    run=_run_volume,
+    foresee=_foresee_volume,
+    repeatable=_repeatable,
+)
+RECOVERY_POINT = JobKind(
+    name="recovery-point.create",
+    operation=Operation.RECOVERY_POINT_CREATE,
+    prepare=_prepare_server,
+    run=_run_server,
+    foresee=_foresee_server,
+    repeatable=_repeatable,
+)

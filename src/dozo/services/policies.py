@@ -1,0 +1,137 @@
+"""A tenant's policy, applied: what is asked for, against what the tenant may do."""
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Sum
+
+from dozo import hypervisor
+from dozo.model import policy as rules
+from dozo.model import policy_checks as checks
+from dozo.model.policy import ParallelScope, Policy, RequiredCopies, RestoreKind
+from dozo.model.policy_checks import Resources, Stored
+from dozo.model.retention import keep_from_json
+from dozo.model.states import CaptureMode
+from dozo.model.timing import timing_from_json
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+    from dozo.catalog.models_jobs import Schedule
+    from dozo.services.restore_server import ServerPlan
+    from dozo.services.site import Site
+
+# Asked for like a mode: stop the server, snapshot it offline, start it again.
+STOP = "stop-snapshot-start"
+
+
+def of(tenant: "models.Tenant") -> Policy:
+    """The tenant's preset with the operator's changes. Raises ``PolicyInvalid``."""
+    return rules.overridden(rules.preset(tenant.policy), tenant.policy_overrides)
+
+
+def copies_at_peers(policy: Policy) -> bool:
+    """Whether snapshots have to be at the peers as well."""
+    return policy.required_copies is RequiredCopies.ALL
+
+
+def capture_mode(mode: str) -> CaptureMode:
+    """What a mode that a request or schedule names does to the volume."""
+    return CaptureMode.OFFLINE if mode == STOP else CaptureMode(mode)
+
+
+def refuse_capture(
+    policy: Policy, *, mode: str, is_root: bool, volumes: int, recovery_point: bool
+) -> None:
+    """May so many volumes be snapshotted in this way? Raises the ``PolicyRefused`` errors."""
+    if recovery_point:
+        checks.refuse_recovery_point(policy)
+    checks.refuse_volumes(policy, volumes)
+    checks.refuse_mode(policy, capture_mode(mode), is_root=is_root)
+
+
+def snapshot_locks(policy: Policy, tenant: "models.Tenant") -> tuple[str, ...]:
+    """The locks that let a tenant's snapshots wait for each other, beside those of the server."""
+    if policy.parallel_snapshots == 1 and policy.parallel_scope is ParallelScope.TENANT:
+        return (f"snapshots-of:{tenant.name}",)
+    return ()
+
+
+def used_stored(site: "Site", tenant: "models.Tenant") -> Stored:
+    """What a tenant keeps: bytes that its snapshots added when they were stored, and how many."""
+    found = 0
+    stored = 0
+    for rows in (site.catalog.snapshots, site.catalog.templates):
+        found += rows.filter(tenant=tenant, deleted_at=None).count()
+    mine = site.catalog.snapshots.filter(tenant=tenant, deleted_at=None)
+    stored += mine.aggregate(sum=Sum("bytes_stored"))["sum"] or 0
+    return Stored(stored_bytes=stored, snapshots=found)
+
+
+def refuse_more_snapshots(
+    site: "Site", tenant: "models.Tenant", policy: Policy, count: int
+) -> None:
+    """Has the quota room for ``count`` more? Raises ``QuotaExceeded``."""
+    if policy.quota_stored_bytes is None and policy.quota_snapshots is None:
+        return
+    checks.refuse_quota(policy, used_stored(site, tenant), Stored(snapshots=count))
+
+
+def refuse_restore_here(
+    site: "Site", policy: Policy, row: "models.Snapshot | models.Template", kind: str
+) -> None:
+    """May this snapshot be restored at this site, in this way?"""
+    checks.refuse_restore_kind(policy, RestoreKind(kind))
+    checks.refuse_restore_site(policy, row.origin_site.name, site.settings.name)
+    checks.refuse_restore_place(policy, pools=[str(site.settings.pool)])
+
+
+def used_resources(site: "Site", tenant: "models.Tenant") -> Resources:
+    """What a tenant's servers and volumes at this site have."""
+    servers = site.catalog.servers.filter(tenant=tenant, present=True)
+    sums = servers.aggregate(cpus=Sum("cpus"), memory=Sum("memory_bytes"))
+    volumes = site.catalog.volumes.filter(tenant=tenant).exclude(state="gone")
+    return Resources(
+        servers=servers.count(),
+        cpus=sums["cpus"] or 0,
+        memory_bytes=sums["memory"] or 0,
+        disk_bytes=volumes.aggregate(sum=Sum("bytes_volume"))["sum"] or 0,
+    )
+
+
+def refuse_restore_size(site: "Site", tenant: "models.Tenant", plan: "ServerPlan") -> None:
+    """Is there room for the server in what the tenant may have, and may it go there?"""
+    policy = of(tenant)
+    size = hypervisor.size_of(plan.definition)
+    planned = Resources(
+        servers=1,
+        cpus=size.cpus,
+        memory_bytes=size.memory_bytes,
+        disk_bytes=sum(one.bytes_volume for one in plan.volumes),
+    )
+    checks.refuse_restore_place(policy, networks=[plan.network.value])
+    checks.refuse_restore_limits(policy, used_resources(site, tenant), planned)
+
+
+def refuse_disk(site: "Site", tenant: "models.Tenant", bytes_volume: int) -> None:
+    """Is there room for a volume in what the tenant may have?"""
+    checks.refuse_restore_limits(
+        of(tenant), used_resources(site, tenant), Resources(disk_bytes=bytes_volume)
+    )
+
+
+def refuse_schedule(site: "Site", row: "Schedule") -> None:
+    """May the tenant have a schedule like this?"""
+    policy = of(row.tenant)
+    checks.refuse_timing(policy, timing_from_json(row.timing))
+    checks.refuse_generations(policy, keep_from_json(row.keep))
+    if row.hook_before or row.hook_after:
+        checks.refuse_hooks(policy)
+    volume = None
+    if row.target_kind == "volume":
+        volume = site.catalog.volumes.filter(volume_id=row.target).first()
+    refuse_capture(
+        policy,
+        mode=row.mode,
+        is_root=volume is not None and volume.is_root,
+        volumes=1,
+        recovery_point=row.target_kind != "volume",
+    )

@@ -1,0 +1,312 @@
+"""Schedules: made, changed, previewed, listed, and their runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dozo.model import clock, retention, schedule_times
+from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.retention import keep_from_json, keep_to_json
+from dozo.model.states import CaptureMode
+from dozo.model.timing import timing_from_json, timing_to_json
+from dozo.services import hooks, policies, scheduler
+from dozo.services.access import Operation, Scope, permit
+from dozo.services.policies import STOP
+from dozo.services.pool import checked_name
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+    from dozo.catalog.models_jobs import Schedule, ScheduleRun
+
+PREVIEW_RUNS = 20
+_MODES = frozenset({*(one.value for one in CaptureMode if one is not CaptureMode.FILE), STOP})
+_TARGETS = ("server", "volume", "tag")
+_CHANGEABLE = (
+    "freeze",
+    "stated_unmounted",
+    "stop_timeout_seconds",
+    "force_stop",
+    "hook_before",
+    "hook_after",
+    "hook_timeout_seconds",
+    "enabled",
+)
+
+
+@dataclass(eq=False)
+class ScheduleInvalid(DozoError):
+    """A schedule cannot be like that."""
+
+    code = "schedule.invalid"
+    kind = ErrorKind.USAGE
+    text = "{self.field} of the schedule: {self.problem}"
+    hint = "Correct it; docs/schedules.md describes every field."
+    field: str
+    problem: str
+
+
+@dataclass(eq=False)
+class ScheduleNameTaken(DozoError):
+    """The tenant has a schedule of that name."""
+
+    code = "schedule.name_taken"
+    kind = ErrorKind.REFUSED
+    text = "there is a schedule called {self.name!r} already"
+    hint = "Choose another name, or change the one that is there."
+    name: str
+
+
+@dataclass(eq=False)
+class ScheduleChanged(DozoError):
+    """Somebody else has changed the schedule meanwhile."""
+
+    code = "schedule.changed"
+    kind = ErrorKind.REFUSED
+    text = "schedule {self.name!r} has changed since you read it (version {self.version} now)"
+    hint = "Read it again, and make your change to what is there now."
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleView:
+    """A schedule; ``timing`` and ``keep`` are their JSON forms."""
+
+    schedule: str
+    name: str
+    tenant: str
+    enabled: bool
+    target_kind: str
+    target: str
+    target_name: str
+    covers: int
+    mode: str
+    freeze: bool
+    stated_unmounted: bool
+    stop_timeout_seconds: int
+    force_stop: bool
+    hook_before: str
+    hook_after: str
+    hook_timeout_seconds: int
+    timing: Mapping[str, Any]
+    keep: Mapping[str, Any]
+    keep_peer: Mapping[str, Any]
+    version: int
+    created_at: datetime
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """What became of one planned time for one server or volume."""
+
+    planned_at: datetime
+    target: str
+    outcome: str
+    reason: str | None
+    decided_at: datetime
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptGeneration:
+    """A generation that a schedule would keep, and what for."""
+
+    created_at: datetime
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """When a schedule will run, and which generations there will be after so many days."""
+
+    runs: tuple[datetime, ...]
+    days: int
+    kept: tuple[KeptGeneration, ...]
+
+
+def create(scope: Scope, fields: Mapping[str, Any]) -> ScheduleView:
+    """Make a schedule. Raises :class:`ScheduleInvalid`, :class:`ScheduleNameTaken`, policies."""
+    tenant, target_kind, target = _target(scope, fields)
+    permit(scope.actor, Operation.SCHEDULE_CREATE, tenant.name)
+    rows = scope.site.catalog.schedules
+    name = checked_name(str(fields.get("name") or ""))
+    _refuse_name(scope, tenant, name)
+    now = clock.now()
+    row = rows.model(
+        name=name,
+        tenant=tenant,
+        target_kind=target_kind,
+        target=target,
+        created_at=now,
+        decided_until=now,
+    )
+    _apply(scope, row, fields)
+    row.next_at = scheduler.next_start(row, now)
+    row.save(using=scope.site.catalog.alias, force_insert=True)
+    return view(scope, row)
+
+
+def update(
+    scope: Scope, row: "Schedule", fields: Mapping[str, Any], *, version: int | None = None
+) -> ScheduleView:
+    """Change a schedule; fields that are not given stay. :class:`ScheduleChanged` where
+    ``version`` is not the present one.
+
+    A new time counts from now on: what the old one missed is not caught up.
+    """
+    scope.permit(Operation.SCHEDULE_UPDATE, row)
+    with scope.site.catalog.turn("schedules"):
+        row.refresh_from_db(using=scope.site.catalog.alias)
+        if version is not None and version != row.version:
+            raise ScheduleChanged(row.name, row.version)
+        if fields.get("name") and fields["name"] != row.name:
+            _refuse_name(scope, row.tenant, checked_name(str(fields["name"])))
+            row.name = str(fields["name"])
+        if any(fields.get(one) is not None for one in _TARGETS):
+            tenant, row.target_kind, row.target = _target(scope, fields)
+            if tenant != row.tenant:
+                raise ScheduleInvalid("target", "it belongs to another tenant")
+        before = (row.timing, row.enabled)
+        _apply(scope, row, fields)
+        if before != (row.timing, row.enabled):
+            row.decided_until = clock.now()
+        row.next_at = scheduler.next_start(row, row.decided_until) if row.enabled else None
+        row.version += 1
+        row.save(using=scope.site.catalog.alias)
+    return view(scope, row)
+
+
+def delete(scope: Scope, row: "Schedule") -> None:
+    """Remove a schedule; its snapshots stay, and no generation of it is removed any more."""
+    scope.permit(Operation.SCHEDULE_DELETE, row)
+    with scope.site.catalog.turn("schedules"):
+        scope.site.catalog.schedules.filter(schedule_id=row.schedule_id).update(
+            deleted_at=clock.now(), enabled=False, next_at=None
+        )
+
+
+def preview(fields: Mapping[str, Any], *, days: int = 365) -> Preview:
+    """The next runs of a schedule that is being thought about, and what it would keep."""
+    timing = timing_from_json(fields.get("timing") or {})
+    keep = keep_from_json(fields.get("keep") or {})
+    now = clock.now()
+    kept = retention.simulate(timing, keep, now, days)
+    return Preview(
+        runs=tuple(schedule_times.next_times(timing, now, PREVIEW_RUNS)),
+        days=days,
+        kept=tuple(
+            KeptGeneration(created_at=at, reasons=tuple(one.value for one in reasons))
+            for at, reasons in kept
+        ),
+    )
+
+
+def view(scope: Scope, row: "Schedule") -> ScheduleView:
+    """One schedule."""
+    site = scope.site
+    return ScheduleView(
+        schedule=row.schedule_id,
+        name=row.name,
+        tenant=row.tenant.name,
+        enabled=row.enabled,
+        target_kind=row.target_kind,
+        target=row.target,
+        target_name=_target_name(scope, row),
+        covers=len(scheduler.targets(site, row)),
+        mode=row.mode,
+        freeze=row.freeze,
+        stated_unmounted=row.stated_unmounted,
+        stop_timeout_seconds=row.stop_timeout_seconds,
+        force_stop=row.force_stop,
+        hook_before=row.hook_before,
+        hook_after=row.hook_after,
+        hook_timeout_seconds=row.hook_timeout_seconds,
+        timing=row.timing,
+        keep=row.keep,
+        keep_peer=row.keep_peer,
+        version=row.version,
+        created_at=row.created_at,
+        next_at=row.next_at,
+    )
+
+
+def run_view(row: "ScheduleRun") -> RunView:
+    """One run."""
+    return RunView(
+        planned_at=row.planned_at,
+        target=row.target,
+        outcome=row.outcome,
+        reason=row.reason or None,
+        decided_at=row.decided_at,
+        jobs=tuple(job.job_id for job in row.jobs.all()),
+    )
+
+
+def _target_name(scope: Scope, row: "Schedule") -> str:
+    if row.target_kind == "tag":
+        return row.target
+    if row.target_kind == "server":
+        server = scope.site.catalog.servers.filter(uuid=row.target).first()
+        return server.name if server else row.target
+    volume = scope.site.catalog.volumes.filter(volume_id=row.target).first()
+    return volume.name if volume else row.target
+
+
+def _target(scope: Scope, fields: Mapping[str, Any]) -> tuple["models.Tenant", str, str]:
+    given = [one for one in _TARGETS if fields.get(one)]
+    if len(given) != 1:
+        raise ScheduleInvalid("target", f"name exactly one of {', '.join(_TARGETS)}")
+    kind, reference = given[0], str(fields[given[0]])
+    if kind == "server":
+        server = scope.server(reference)
+        return server.tenant, kind, str(server.uuid)
+    if kind == "volume":
+        volume = scope.volume(reference)
+        return volume.tenant, kind, str(volume.volume_id)
+    return scope.tenant(_tenant_name(scope, fields)), kind, reference
+
+
+def _tenant_name(scope: Scope, fields: Mapping[str, Any]) -> str:
+    """Whose servers a tag means: the actor's own tenant, or the one that an operator names."""
+    name = fields.get("tenant") or scope.actor.tenant
+    if not name:
+        raise ScheduleInvalid("tenant", "say whose servers the tag is to cover")
+    return str(name)
+
+
+def _refuse_name(scope: Scope, tenant: "models.Tenant", name: str) -> None:
+    if scope.site.catalog.schedules.filter(tenant=tenant, name=name, deleted_at=None).exists():
+        raise ScheduleNameTaken(name)
+
+
+def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
+    """Put the given fields into the row, checked; the row is not saved."""
+    if fields.get("mode"):
+        row.mode = str(fields["mode"])
+    if row.mode not in _MODES:
+        raise ScheduleInvalid("mode", f"{row.mode!r} is none of {', '.join(sorted(_MODES))}")
+    for name in _CHANGEABLE:
+        if fields.get(name) is not None:
+            setattr(row, name, fields[name])
+    if fields.get("timing") is not None:
+        row.timing = timing_to_json(timing_from_json(fields["timing"]))
+    if not row.timing:
+        raise ScheduleInvalid("timing", "it is missing")
+    for name in ("keep", "keep_peer"):
+        given = fields.get(name)
+        if given:
+            setattr(row, name, keep_to_json(keep_from_json(given)))
+    if not row.keep:
+        raise ScheduleInvalid("keep", "it is missing: say how many generations to keep")
+    _refuse_contradictions(row)
+    hooks.check_names(scope.site, (row.hook_before, row.hook_after))
+    policies.refuse_schedule(scope.site, row)
+
+
+def _refuse_contradictions(row: "Schedule") -> None:
+    if row.force_stop and row.mode != STOP:
+        raise ScheduleInvalid("force_stop", f"it goes with mode {STOP} alone")
+    if row.stated_unmounted and row.mode != CaptureMode.UNMOUNTED.value:
+        raise ScheduleInvalid("stated_unmounted", "it goes with mode unmounted alone")

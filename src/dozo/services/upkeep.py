@@ -1,0 +1,130 @@
+"""What the service does by itself: copies, verifying, keeping step, retention, prune, scrub.
+
+Each is a job like any other. Whether one is due is read from the jobs there were and from the
+states of the copies, so nothing has to be remembered over a crash.
+"""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from dozo.model import clock
+from dozo.model.job_states import JobState
+from dozo.model.states import Copy
+from dozo.services import job_queue, operations, policies
+from dozo.services.access import Actor, Scope
+from dozo.services.job_queue import ACTIVE, WAITING
+from dozo.services.settings import Peer
+from dozo.services.site import Site
+
+if TYPE_CHECKING:
+    from dozo.catalog.models_jobs import Job
+
+# After a run that did nothing for some snapshots, and after one that failed for good.
+_COPY_PAUSE = timedelta(seconds=30)
+_FAILED_PAUSE = timedelta(minutes=15)
+_RETAIN_EVERY = timedelta(minutes=15)
+
+
+class Arrivals:
+    """Notices what came into the vault, once: what no catalog can show is no news again."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+
+    def any(self, site: Site) -> bool:
+        """Whether the vault has what the catalog has not heard of, or nobody has read back."""
+        copies = site.catalog.copies.filter(site=site.own_row)
+        heard_of = set(copies.values_list("snapshot_id", flat=True))
+        unknown = frozenset(site.vault.snapshot_ids() - heard_of)
+        news = bool(unknown - self._known)
+        self._known = unknown
+        return news
+
+
+def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
+    """Queue the upkeep that is due now; the new jobs' ids."""
+    settings = site.settings
+    queued = [
+        _submit(site, kind, {})
+        for kind, every in (
+            ("site.sync", timedelta(minutes=settings.sync_minutes)),
+            ("site.retain", _RETAIN_EVERY),
+            ("site.prune", timedelta(hours=settings.prune_hours)),
+            ("site.scrub", timedelta(days=settings.scrub_days)),
+        )
+        if _is_due(site, kind, every)
+    ]
+    if not _goes_on(site, "site.sync") and arrivals.any(site):
+        queued.append(_submit(site, "site.sync", {}))
+    for peer in settings.peers:
+        wanted = missing_at(site, peer)
+        if wanted and _copy_is_due(site, peer):
+            queued.append(_submit(site, "snapshot.copy", {"peer": peer.name, "snapshots": wanted}))
+    return queued
+
+
+def missing_at(site: Site, peer: Peer) -> list[str]:
+    """The snapshots and templates of this site that a peer has to get, oldest first."""
+    there = site.catalog.copies.filter(site_id=peer.site_id).exclude(state=Copy.MISSING.value)
+    here = site.catalog.copies.filter(
+        site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value)
+    )
+    copied = {
+        tenant.pk
+        for tenant in site.catalog.tenants.all()
+        if policies.copies_at_peers(policies.of(tenant))
+    }
+    wanted = []
+    for rows in (site.catalog.snapshots, site.catalog.templates):
+        wanted += list(
+            rows.filter(
+                deleted_at=None,
+                origin_site=site.own_row,
+                tenant_id__in=copied,
+                snapshot_id__in=here.values("snapshot_id"),
+            )
+            .exclude(snapshot_id__in=there.values("snapshot_id"))
+            .order_by("created_at")
+            .values_list("snapshot_id", flat=True)
+        )
+    return wanted
+
+
+def _newest(site: Site, kind: str, **more: Any) -> "Job | None":
+    return site.catalog.jobs.filter(kind=kind, **more).order_by("-created_at").first()
+
+
+def _goes_on(site: Site, kind: str) -> bool:
+    return site.catalog.jobs.filter(kind=kind, state__in=(*ACTIVE, *WAITING)).exists()
+
+
+def _is_due(site: Site, kind: str, every: timedelta) -> bool:
+    last = _newest(site, kind)
+    if last is None:
+        return kind != "site.scrub" or bool(site.vault.snapshot_ids())
+    if last.finished_at is None:
+        return False
+    return clock.now() - last.created_at >= every
+
+
+def _copy_is_due(site: Site, peer: Peer) -> bool:
+    last = _newest(site, "snapshot.copy", object_id=peer.site_id)
+    if last is None:
+        return True
+    if last.finished_at is None:
+        return False
+    pause = _COPY_PAUSE if last.state == JobState.DONE else _FAILED_PAUSE
+    waited = clock.now() - last.finished_at >= pause
+    return waited or (last.state == JobState.DONE and _is_new(site, last))
+
+
+def _is_new(site: Site, last: "Job") -> bool:
+    """Whether a snapshot was taken after the last copy was asked for."""
+    return site.catalog.snapshots.filter(
+        origin_site=site.own_row, deleted_at=None, created_at__gt=last.created_at
+    ).exists()
+
+
+def _submit(site: Site, kind: str, params: dict[str, Any]) -> str:
+    scope = Scope(site, Actor.system("upkeep"))
+    return job_queue.submit(scope, operations.kind(kind), params).job_id
