@@ -17,6 +17,7 @@ from dozo.vault.errors import (
     UndeleteTooLate,
     WriterFenced,
 )
+from dozo.vault.format import ObjectKind, load_document
 from dozo.vault.prune import prune
 from dozo.vault.store import Store
 
@@ -252,6 +253,10 @@ def test_a_dead_writer_is_fenced_and_its_remains_go(vault: Vault, point: str) ->
     after.prune(grace_seconds=0)
     assert after.stats().bytes_stored == start
     assert not list(killed.list("pending"))
+    # The fence stays: nobody can be sure that the writer will not wake up.
+    keys = [info.key for info in killed.list("snapshots")]
+    states = [load_document(killed, key, ObjectKind.SNAPSHOT)["state"] for key in keys]
+    assert sorted(states) == ["abandoned", "published"]
     check_all(after, {done: kept})
 
 
@@ -267,6 +272,8 @@ def test_a_fenced_writer_that_wakes_up_publishes_nothing(vault: Vault, point: st
     with pytest.raises(WriterFenced):
         keep(vault, data, crash=At(point, declare_dead))
     check_all(vault, {})
+    assert not list(vault.blobs.list("snapshots")), "who met the fence takes it away"
+    assert not list(vault.blobs.list("pending"))
     check_all(vault, {keep(vault, data).snapshot: data})
 
 

@@ -1,6 +1,7 @@
 """Removing what nobody needs: first a plan, then, in an order that any crash leaves safe.
 
-Why this is safe beside writers: ``docs/vault-format.md``, section "Writers and removal".
+Why this is safe beside writers: ``docs/vault-format.md``, section "Writers and removal",
+and ``protocol.md`` beside this file.
 """
 
 from collections.abc import Callable, Iterable, Iterator

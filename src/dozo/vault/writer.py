@@ -95,6 +95,10 @@ class Writer:
             # process is fenced by the next prune.
             if error is None:
                 raise
+        if isinstance(error, WriterFenced):
+            # This attempt never publishes any more, so its fence has nothing left to keep out.
+            with suppress(DozoError):
+                self._blobs.delete(snapshot_key(self.pending.snapshot, self.pending.attempt))
 
     @property
     def packs(self) -> frozenset[bytes]:
