@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dozo.services import settings
-from dozo.services.settings import HomeExists, HomeMissing, Peer, PeerExists, SettingsInvalid
+from dozo.services.settings import HomeExists, HomeMissing, Hook, Peer, PeerExists, SettingsInvalid
 
 DR = Peer(name="dr", vault="/mnt/dr", public_key="dozo-site-1:abc")
 
@@ -72,6 +72,40 @@ def test_a_second_site_in_a_home_is_refused(home: Path) -> None:
 def test_mistakes_are_named(home: Path, change: tuple[str, str], problem: str) -> None:
     path = home / settings.FILE_NAME
     path.write_text(path.read_text().replace(*change))
+    with pytest.raises(SettingsInvalid, match=problem):
+        settings.load(home)
+
+
+HOOK = '[[hooks]]\nname = "flush"\ncommand = ["/sbin/flush", "--now"]\n'
+
+
+def test_hooks_are_names_for_whole_commands(home: Path) -> None:
+    path = home / settings.FILE_NAME
+    windows = "[[hooks]]\nname = 'vss'\ncommand = ['C:\\hooks\\vss.exe']\n"
+    path.write_text(path.read_text() + HOOK + windows)
+    assert settings.load(home).hooks == (
+        Hook(name="flush", command=("/sbin/flush", "--now")),
+        Hook(name="vss", command=("C:\\hooks\\vss.exe",)),
+    )
+    assert settings.add_peer(home, DR).hooks == settings.load(home).hooks
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("[[hooks]]", "[hooks]"), r"\[\[hooks\]\] tables"),
+        (('"flush"', '"fl ush"'), "hook's name"),
+        (('"/sbin/flush"', '"flush"'), "absolute path"),
+        (('"--now"', "1"), "are texts"),
+        (('["/sbin/flush", "--now"]', '"/sbin/flush --now"'), "a list of texts"),
+        (('["/sbin/flush", "--now"]', "[]"), "a list of texts"),
+        (("command =", "comand ="), "nothing else"),
+        ((HOOK, HOOK + HOOK), "same name"),
+    ],
+)
+def test_mistakes_in_hooks_are_named(home: Path, change: tuple[str, str], problem: str) -> None:
+    path = home / settings.FILE_NAME
+    path.write_text(path.read_text() + HOOK.replace(*change))
     with pytest.raises(SettingsInvalid, match=problem):
         settings.load(home)
 

@@ -9,6 +9,7 @@ from dozo.hypervisor.definition import Network, ServerSize, disk_devices, size_o
 from dozo.hypervisor.disks import DiskInfo
 from dozo.hypervisor.errors import (
     AgentAbsent,
+    AgentCannotExec,
     AgentError,
     AgentHung,
     AgentRefused,
@@ -41,6 +42,11 @@ from dozo.hypervisor.errors import (
     WatchdogFailed,
 )
 from dozo.hypervisor.freeze import Freeze
+from dozo.hypervisor.guest_program import (
+    ProgramEnd,
+    run_program,
+    stop_program,
+)
 from dozo.hypervisor.in_use import Unmounted
 from dozo.hypervisor.inventory import DiskUse, ServerInfo, disk_uses, server, servers
 from dozo.hypervisor.kvm import kvm_works
@@ -73,6 +79,7 @@ __all__ = [
     "DEFAULT_BUS",
     "DEFAULT_URI",
     "AgentAbsent",
+    "AgentCannotExec",
     "AgentError",
     "AgentHung",
     "AgentRefused",
@@ -105,6 +112,7 @@ __all__ = [
     "Network",
     "NotKnownUnmounted",
     "OfflineWatch",
+    "ProgramEnd",
     "RestoringMark",
     "ScratchFull",
     "ServerBusy",
@@ -143,12 +151,14 @@ __all__ = [
     "mark_restoring",
     "qemu_user_refusal",
     "read_state",
+    "run_program",
     "server",
     "servers",
     "set_tracking",
     "size_of",
     "start",
     "stop",
+    "stop_program",
     "undefine",
     "untrack",
     "wait_agent",

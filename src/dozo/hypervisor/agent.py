@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,13 @@ import libvirt
 import libvirt_qemu
 
 from dozo.hypervisor.connection import Host, message
-from dozo.hypervisor.errors import AgentAbsent, AgentError, AgentHung, AgentRefused
+from dozo.hypervisor.errors import (
+    AgentAbsent,
+    AgentCannotExec,
+    AgentError,
+    AgentHung,
+    AgentRefused,
+)
 from dozo.model import clock
 
 DEFAULT_TIMEOUT_S = 5
@@ -20,6 +26,7 @@ _COMMAND_TIMEOUT = getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", -1)
 
 _FILE_CHUNK_BYTES = 48 * 1024
 _MAX_FILE_BYTES = 4 * 1024 * 1024
+_MAX_OUTPUT_BYTES = 2 * 1024
 
 Channel = Callable[[str, int], str]
 
@@ -43,6 +50,16 @@ class GuestFileSystem:
     mount_point: str
     kind: str
     devices: tuple[GuestDevice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestProgram:
+    """A program that the agent was told to run: its end, and the end of what it printed."""
+
+    ended: bool
+    exit_code: int | None
+    signal: int | None
+    output: str
 
 
 class GuestAgent:
@@ -122,6 +139,44 @@ class GuestAgent:
         finally:
             self._call("guest-file-close", timeout_s, handle=handle)
 
+    def start_program(self, command: Sequence[str], timeout_s: int = DEFAULT_TIMEOUT_S) -> int:
+        """Start a program inside the guest, no shell in between; its number for the agent.
+
+        Also raises ``AgentCannotExec``.
+        """
+        path, *arguments = command
+        try:
+            answer = self._call(
+                "guest-exec",
+                timeout_s,
+                **{"path": path, "arg": arguments, "capture-output": True},
+            )
+        except AgentRefused as error:
+            self._explain_exec(error, timeout_s)
+            raise
+        return int(answer["pid"])
+
+    def program(self, pid: int, timeout_s: int = DEFAULT_TIMEOUT_S) -> GuestProgram:
+        """How a program is doing. One that has ended is forgotten by the agent with this answer."""
+        answer = self._call("guest-exec-status", timeout_s, pid=pid)
+        return GuestProgram(
+            ended=bool(answer["exited"]),
+            exit_code=answer.get("exitcode"),
+            signal=answer.get("signal"),
+            output=_tail(answer.get("out-data", "")) + _tail(answer.get("err-data", "")),
+        )
+
+    def _explain_exec(self, refusal: AgentRefused, timeout_s: int) -> None:
+        """Raise ``AgentCannotExec`` if that is why; the wording of refusals has changed often."""
+        try:
+            info = self._call("guest-info", timeout_s)
+        except AgentError:
+            return
+        enabled = {one["name"] for one in info.get("supported_commands", ()) if one.get("enabled")}
+        for command in ("guest-exec", "guest-exec-status"):
+            if command not in enabled:
+                raise AgentCannotExec(server=self._server, command=command) from refusal
+
     def _call(self, command: str, timeout_s: int, **arguments: object) -> Any:
         request: dict[str, object] = {"execute": command}
         if arguments:
@@ -199,6 +254,10 @@ def _device(address: dict[str, Any], disk: dict[str, Any] | None = None) -> Gues
 
 _PCI = ("domain", "bus", "slot", "function")
 _UNIT = ("bus", "target", "unit")
+
+
+def _tail(text: str) -> str:
+    return base64.b64decode(text)[-_MAX_OUTPUT_BYTES:].decode("utf-8", errors="replace")
 
 
 def _decoded(text: str) -> str:

@@ -244,6 +244,24 @@ class AgentRefused(AgentError):
 
 
 @dataclass(eq=False)
+class AgentCannotExec(AgentError):
+    """The agent is there, and runs no programs: too old, or told not to."""
+
+    code = "hypervisor.agent_cannot_exec"
+    kind = ErrorKind.REFUSED
+    retry = Retry.NEVER
+    text = (
+        "the guest agent of server {self.server} does not run programs: {self.command} is blocked"
+    )
+    hint = (
+        "Allow guest-exec and guest-exec-status in the agent's configuration inside the server"
+        " (block-rpcs, allow-rpcs or blacklist), or use no hooks for it."
+    )
+    server: str
+    command: str
+
+
+@dataclass(eq=False)
 class FrozenAlready(AgentError):
     """Something else has frozen the guest, and will thaw it when it sees fit."""
 

@@ -12,7 +12,7 @@ from dozo import hypervisor, volumes
 from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
-from dozo.services import notes, pool_use, project, start_again
+from dozo.services import hooks, notes, pool_use, project, start_again
 from dozo.services.notes import Note
 from dozo.services.pool import Pool
 from dozo.services.site import Site
@@ -98,17 +98,22 @@ def _clean_note(site: Site, note: Note) -> list[str]:
         return [line + _discard_images(site, note)]
     if kind == "restore-in-place":
         return [line + _take_up_restore(site, note)]
-    if kind == "part":
-        return []
-    if kind == "copy":
+    if kind == hooks.NOTE_KIND:
+        line += hooks.settle(site, note)
+    elif kind == "copy":
         _fail_copies(site, str(note.body.get("peer", "")))
-        return [line + "; copy again, what arrived is not sent again"]
-    return [line]
+        line += "; copy again, what arrived is not sent again"
+    return [] if kind == "part" else [line]
 
 
 def _is_needed(site: Site, note: Note) -> bool:
-    """Whether a note is all that is known of a volume that may be half written."""
+    """Whether a note is all that is known of a volume that may be half written.
+
+    Or of a hook: what settles it forgets its note.
+    """
     body = note.body
+    if body.get("kind") == hooks.NOTE_KIND:
+        return True
     if body.get("kind") != "restore-in-place" or not body.get("writing") or body.get("written"):
         return False
     if not Path(str(body.get("path"))).exists():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 import uuid
 from collections.abc import Mapping
@@ -93,6 +94,14 @@ class Peer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hook:
+    """A command that may run inside guests before and after a snapshot, and nothing else may."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that ``dozo.toml`` says. Sizes are bytes, times as their names say."""
 
@@ -124,6 +133,7 @@ class Settings:
     retention_share: float = 0.3
     notify: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = field(default=())
+    hooks: tuple[Hook, ...] = field(default=())
 
     @property
     def site_id(self) -> str:
@@ -225,6 +235,11 @@ urls = []
 # name = "dr"
 # vault = "/mnt/dr/vault"
 # public_key = "…"
+
+# What may run inside guests before and after a snapshot (docs/hooks.md):
+# [[hooks]]
+# name = "flush-db"
+# command = ["/usr/local/sbin/flush-db", "--now"]
 """
 
 
@@ -353,6 +368,11 @@ _KNOWN = {
 }
 
 
+_HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# A path of the guest's, which may be Windows.
+_GUEST_PATH = re.compile(r"/|[A-Za-z]:[\\/]|\\\\")
+
+
 class _Reader:
     """Reads and checks the tables of one settings file."""
 
@@ -393,6 +413,7 @@ class _Reader:
             retention_share=self._number("upkeep", "retention_share", 0.3, 0, 1),
             notify=self._texts("notify", "urls"),
             peers=self._peers(),
+            hooks=self._hooks(),
         )
 
     def _vault_url(self, url: str) -> str:
@@ -416,9 +437,32 @@ class _Reader:
             raise self._invalid("two peers have the same name")
         return tuple(found)
 
+    def _hooks(self) -> tuple[Hook, ...]:
+        entries = self.plain.get("hooks", [])
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            raise self._invalid("hooks must be [[hooks]] tables")
+        found = [self._hook(entry) for entry in entries]
+        if len({hook.name for hook in found}) != len(found):
+            raise self._invalid("two hooks have the same name")
+        return tuple(found)
+
+    def _hook(self, entry: Mapping[str, Any]) -> Hook:
+        name, command = entry.get("name"), entry.get("command")
+        if set(entry) - {"name", "command"}:
+            raise self._invalid("a hook has a name and a command, and nothing else")
+        if not isinstance(name, str) or not _HOOK_NAME.fullmatch(name):
+            raise self._invalid("a hook's name is 1 to 64 letters, digits, '.', '_' or '-'")
+        if not isinstance(command, list) or not command:
+            raise self._invalid(f"the hook {name} needs a command: a list of texts")
+        if not all(isinstance(one, str) and "\0" not in one for one in command):
+            raise self._invalid(f"the hook {name}: the parts of a command are texts")
+        if not _GUEST_PATH.match(command[0]):
+            raise self._invalid(f"the hook {name} needs a command with an absolute path")
+        return Hook(name=name, command=tuple(command))
+
     def _refuse_unknown(self) -> None:
         for section, table in self.plain.items():
-            if section == "peers":
+            if section in {"peers", "hooks"}:
                 continue
             if section not in _KNOWN or not isinstance(table, dict):
                 raise self._invalid(f"[{section}] is not a section that Dozo knows")
