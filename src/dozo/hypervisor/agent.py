@@ -157,8 +157,15 @@ class GuestAgent:
         return int(answer["pid"])
 
     def program(self, pid: int, timeout_s: int = DEFAULT_TIMEOUT_S) -> GuestProgram:
-        """How a program is doing. One that has ended is forgotten by the agent with this answer."""
-        answer = self._call("guest-exec-status", timeout_s, pid=pid)
+        """How a program is doing. One that has ended is forgotten by the agent with this answer.
+
+        Also raises ``AgentCannotExec``.
+        """
+        try:
+            answer = self._call("guest-exec-status", timeout_s, pid=pid)
+        except AgentRefused as error:
+            self._explain_exec(error, timeout_s)
+            raise
         return GuestProgram(
             ended=bool(answer["exited"]),
             exit_code=answer.get("exitcode"),

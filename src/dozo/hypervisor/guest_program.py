@@ -1,11 +1,12 @@
 """Running a program inside a guest to its end, or to the end of the caller's patience."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dozo.hypervisor.agent import DEFAULT_TIMEOUT_S, GuestAgent, GuestProgram
 from dozo.hypervisor.connection import Host
-from dozo.hypervisor.errors import AgentAbsent, AgentError, AgentHung, AgentRefused
+from dozo.hypervisor.errors import AgentAbsent, AgentCannotExec, AgentError, AgentHung, AgentRefused
 from dozo.model import clock
 
 _POLL_S = 0.2
@@ -52,31 +53,38 @@ def run_program(
     ``AgentCannotExec``; ``AgentRefused`` (no such program, or nothing is known of its end);
     ``AgentAbsent``, ``AgentHung`` where it is not known to have started.
     """
-    agent = GuestAgent.of(host, server)
+    return run_by(GuestAgent.of(host, server), command, timeout_s=timeout_s, started=started)
+
+
+def run_by(
+    agent: GuestAgent,
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    started: Callable[[int], None] = lambda _pid: None,
+) -> ProgramEnd:
+    """:func:`run_program` by a given agent."""
     pid = agent.start_program(command)
     started(pid)
     seen = _wait(agent, pid, timeout_s)
     if seen is not None and seen.ended:
         return _end(seen, timed_out=False)
-    return _end(_stop(agent, pid) if is_posix(command) else seen, timed_out=True)
+    return _end(_stop(agent, pid) if _is_posix(command) else seen, timed_out=True)
 
 
-def stop_program(host: Host, server: str, pid: int, *, posix: bool, timeout_s: float) -> bool:
-    """Wait for a program that somebody else started, then stop it; whether it has ended.
+def stop_program(host: Host, server: str, pid: int, *, posix: bool, timeout_s: float) -> None:
+    """Wait for the end of a program that somebody else started, then stop it where that works.
 
-    One that the agent does not know (it ended and was reported, or the guest was restarted) has.
+    One that the agent does not know has ended: it was reported, or the guest was restarted.
     """
     agent = GuestAgent.of(host, server)
-    try:
+    with suppress(AgentRefused, AgentCannotExec):
         seen = _wait(agent, pid, timeout_s)
-        if (seen is None or not seen.ended) and posix:
-            seen = _stop(agent, pid)
-    except AgentRefused:
-        return True
-    return seen is not None and seen.ended
+        if posix and (seen is None or not seen.ended):
+            _stop(agent, pid)
 
 
-def is_posix(command: Sequence[str]) -> bool:
+def _is_posix(command: Sequence[str]) -> bool:
     """Whether a command's path is one of Unix, not of Windows."""
     return command[0].startswith("/")
 
