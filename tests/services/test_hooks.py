@@ -12,13 +12,12 @@ import pytest
 from dozo import hypervisor
 from dozo.hypervisor import AgentCannotExec, GuestAgent
 from dozo.model import clock
-from dozo.model.progress import Progress, Silent
 from dozo.model.states import CaptureMode
 from dozo.services import found, hooks, leftovers, notes, protect, snapshots
 from dozo.services.hooks import HookFailed, HookUnknown
 from dozo.services.notes import Busy
 from dozo.services.site import Site
-from dozo.services.work import Cancelled
+from dozo.services.work import Cancelled, Unheard
 
 from .support import make_site
 from .test_killed import run_until_killed
@@ -51,7 +50,7 @@ command = ["/bin/sh", "-c", "seq 1 100000; exit 1"]
 AGENT_CHANGES = "/run/systemd/system/qemu-guest-agent.service.d/hooks.conf"
 
 
-class Told:
+class Told(Unheard):
     """Keeps what it is told; with ``cancelled`` it answers every step like a cancelled job."""
 
     def __init__(self) -> None:

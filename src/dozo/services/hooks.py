@@ -19,7 +19,7 @@ from dozo.hypervisor import (
     ServerUnknown,
 )
 from dozo.model.errors import DozoError, ErrorKind, Retry
-from dozo.services import notes
+from dozo.services import notes, start_again
 from dozo.services.notes import HeldNote, Note
 from dozo.services.settings import Hook
 from dozo.services.site import Site
@@ -256,7 +256,7 @@ def _finish(
     """Wait for the agent, do ``first``, run a second hook."""
     try:
         if not hypervisor.server(site.host, uuid).active:
-            return _Outcome(problem="the server is off")
+            return _Outcome(owed=_starts_again(site, uuid), problem="the server is off")
         hypervisor.wait_agent(site.host, uuid, timeout_s=agent_s)
         first()
         end = _run(site, uuid, hook, timeout_s)
@@ -266,6 +266,14 @@ def _finish(
         return _Outcome(owed=True, problem=str(error))
     problem = _problem(end)
     return _Outcome(problem=problem + _said(end.output) if problem else "")
+
+
+def _starts_again(site: Site, uuid: str) -> bool:
+    """Whether Dozo itself stopped the server and has still to start it."""
+    return any(
+        note.body.get("kind") == start_again.KIND and note.body.get("server") == uuid
+        for note in notes.read_all(site.settings.notes)
+    )
 
 
 def _tell(work: Work, hook: Hook, outcome: _Outcome) -> None:
