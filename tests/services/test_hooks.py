@@ -62,9 +62,6 @@ class Told(Unheard):
         if self.cancelled:
             raise Cancelled("the snapshot")
 
-    def bytes_of(self, label: str) -> Progress:
-        return Silent()
-
 
 def with_hooks(folder: Path, **options: Any) -> Site:
     with make_site(folder, "main", **options) as made:
