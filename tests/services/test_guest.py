@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
+from dozo import hypervisor
 from dozo.hypervisor import DiskInUse, GuestAgent
 from dozo.model import clock
 from dozo.model.states import CaptureMode, Consistency
 from dozo.services import leftovers, protect, views
 from dozo.services.site import Site
+from dozo.services.work import Cancelled
 
-from .support import make_site
+from .support import Hooked, make_site
 from .test_killed import run_until_killed
 
 pytestmark = pytest.mark.guest
@@ -60,6 +62,22 @@ def test_an_unmounted_volume_is_clean_and_a_mounted_one_refused(
         module_guest.sh(MOUNT)
     assert made.consistency is Consistency.CLEAN
     assert made.freeze_ms is None
+
+
+def test_a_cancelled_snapshot_leaves_a_guest_that_goes_on(site: Site, module_guest: Any) -> None:
+    """Cancelled at the first byte, the earliest that anybody is told of after the freeze."""
+
+    def cancel() -> None:
+        raise Cancelled("the snapshot")
+
+    before = hypervisor.checkpoints(site.host, module_guest.name)
+    with pytest.raises(Cancelled):
+        protect.apply(site, protect.plan_server(site, module_guest.name), work=Hooked(cancel))
+    assert not GuestAgent.of(site.host, module_guest.name).is_frozen()
+    assert hypervisor.checkpoints(site.host, module_guest.name) == before
+    assert site.vault.snapshots() == []
+    assert leftovers.clean(site).lines == ()
+    module_guest.sh("touch /srv/data/goes-on && sync && rm /srv/data/goes-on")
 
 
 def test_a_kill_while_the_guest_is_frozen_leaves_it_thawed(site: Site, module_guest: Any) -> None:
