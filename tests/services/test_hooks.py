@@ -333,6 +333,36 @@ def test_hooks_around_a_stop_and_a_start(site: Site, guest: Any) -> None:
 
 
 @pytest.mark.guest
+def test_killed_while_the_server_is_stopped_the_hook_runs_once_it_is_up_again(
+    site: Site, guest: Any
+) -> None:
+    run_until_killed(
+        site,
+        f"""
+        from dozo.services import found, hooks, start_again
+        from dozo.services.work import Unheard
+        server = found.server(site, {guest.name!r})
+        params = {params("mark", "unmark")!r}
+        with hooks.around(site, server.row, params, Unheard()):
+            with start_again.stopped(
+                site, server, timeout_seconds=120, force=True, work=Unheard()
+            ):
+                die()
+        """,
+    )
+    assert not hypervisor.server(site.host, guest.name).active
+    lines = leftovers.clean(site).lines
+    assert any("started again" in line for line in lines)
+    assert any("the hook unmark has still to run" in line for line in lines)
+    guest.wait_ready()
+    assert guest.sh("cat /srv/data/marker") == "ready"
+    (line,) = leftovers.clean(site).lines
+    assert line.endswith("the hook unmark ran after it")
+    assert guest.sh("ls /srv/data/marker 2>&1 || true").endswith("No such file or directory")
+    guest.watch_console()
+
+
+@pytest.mark.guest
 def test_a_server_that_is_off_has_no_hooks_and_owes_none(site: Site, guest: Any) -> None:
     server = row(site, guest)
     try:
