@@ -16,8 +16,8 @@ NEW = "99999999-8888-7777-6666-555555555555"
 DEFINITION = f"""
 <domain type='qemu' id='7'>
   <name>shop</name><uuid>{OLD}</uuid><genid>aaaaaaaa-2222-3333-4444-555555555555</genid>
-  <metadata><dozo:server xmlns:dozo='urn:dozo:server:1' tracking='off'>
-    <dozo:restoring device='vda' snapshot='s'/></dozo:server></metadata>
+  <metadata><dozo:server xmlns:dozo='urn:dozo:server:1' tracking='off' tenant='acme'>
+    <dozo:tag name='nightly'/><dozo:restoring device='vda' snapshot='s'/></dozo:server></metadata>
   <sysinfo type='smbios'><system><entry name='uuid'>{OLD}</entry></system></sysinfo>
   <os><type>hvm</type><loader type='pflash'>/code.fd</loader>
     <nvram template='/vars.fd'>/var/lib/libvirt/qemu/nvram/shop_VARS.fd</nvram></os>
@@ -133,9 +133,11 @@ def test_the_network_is_the_chosen_one(network: Network, kinds: list[str]) -> No
         assert interfaces[0].find("model") is not None
 
 
-def test_marks_of_a_restore_do_not_travel() -> None:
-    assert from_definition(parse_xml(DEFINITION)).restoring
-    assert from_definition(made()) == ServerMetadata(tracking=Tracking.OFF)
+def test_marks_of_a_restore_and_the_owner_do_not_travel() -> None:
+    before = from_definition(parse_xml(DEFINITION))
+    assert before.restoring
+    assert before.tenant == "acme"
+    assert from_definition(made()) == ServerMetadata(tracking=Tracking.OFF, tags=("nightly",))
 
 
 def test_firmware_variables_get_a_file_of_their_own() -> None:

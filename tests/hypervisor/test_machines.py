@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from dozo import hypervisor
@@ -111,6 +112,28 @@ def test_tracking_and_restoring_stand_in_the_definition(stopped: Server) -> None
     hypervisor.set_tracking(host, name, Tracking.AUTO)
     assert hypervisor.server(host, name).metadata == hypervisor.ServerMetadata()
     assert "dozo:server" not in stopped.domain.XMLDesc(0)
+
+
+def test_what_an_operator_wrote_into_the_metadata_stays(stopped: Server) -> None:
+    host, name = stopped.host, stopped.name
+    element = '<server tenant="acme"><tag name="nightly"/><tag name="db"/><tag/></server>'
+    stopped.domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        element,
+        "dozo",
+        "urn:dozo:server:1",
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG,
+    )
+    hypervisor.set_tracking(host, name, Tracking.OFF)
+    found = hypervisor.server(host, name).metadata
+    assert (found.tenant, found.tags, found.tracking) == ("acme", ("nightly", "db"), Tracking.OFF)
+    stopped.domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        None,
+        "dozo",
+        "urn:dozo:server:1",
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG,
+    )
 
 
 def test_a_start_by_virsh_is_noticed_even_if_it_was_short(stopped: Server) -> None:

@@ -74,6 +74,8 @@ class AssignedBy(models.TextChoices):
     DEFAULT = "default"
     METADATA = "metadata"
     HAND = "hand"
+    # Dozo made it, of volumes that it restored for that tenant.
+    RESTORED = "restored"
 
 
 class Site(models.Model):
@@ -118,7 +120,7 @@ class Server(models.Model):
     present = models.BooleanField(default=False)
     state = models.CharField(max_length=32, blank=True, default="")
     tracking = models.CharField(max_length=8, default=states.Tracking.AUTO.value)
-    # Who said which tenant it belongs to: nobody yet, the domain's metadata, or an operator.
+    # By hand and by a restore outrank what the domain's metadata says.
     assigned_by = models.CharField(
         max_length=8, choices=AssignedBy.choices, default=AssignedBy.DEFAULT.value
     )

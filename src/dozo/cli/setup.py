@@ -1,5 +1,6 @@
 """`dozo init` and `dozo doctor`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a site: its home with dozo.toml, its vault and its keys."""
+    from dozo.services import accounts
     from dozo.services import site as sites
 
     plan = sites.plan_init(
@@ -36,8 +38,11 @@ def init(
         libvirt=libvirt,
     )
     made = sites.init(plan)
+    with sites.opened(made.home) as site:
+        operator = accounts.first_operator(site)
+    password_file = operator.password_file if operator else None
     if as_json:
-        print_json(made)
+        print_json({**asdict(made), "operator_password_file": password_file})
         return
     print_facts(
         {
@@ -47,6 +52,7 @@ def init(
             "pool": str(made.pool),
             "keys": str(made.keys),
             "public key": made.public_key,
+            "first operator": f"{accounts.FIRST_OPERATOR}, password in {password_file}",
         }
     )
     say(f"\nKeep a copy of {made.keys} in a safe place: without it the vault cannot be read.")

@@ -125,14 +125,17 @@ def _set_text(domain: ET.Element, tag: str, text: str) -> None:
 
 
 def _rewrite_metadata(domain: ET.Element) -> None:
-    """Keep the tracking setting; nothing of the new server is half restored."""
+    """Keep tracking and tags; nothing of the new server is half restored.
+
+    Whose it is follows from whose the restored volumes are, not from what an old definition says.
+    """
     holder = domain.find("metadata")
     if holder is None:
         return
     ours = metadata.from_definition(domain)
     for element in holder.findall(f"{{{metadata.NAMESPACE}}}server"):
         holder.remove(element)
-    kept = replace(ours, restoring=())
+    kept = replace(ours, restoring=(), tenant="")
     if kept != metadata.ServerMetadata():
         holder.append(metadata.to_element(kept))
 

@@ -1,4 +1,11 @@
-"""Dozo's own element in a domain's metadata: the tracking setting, and *restoring* marks."""
+"""Dozo's own element in a domain's metadata: owner, tags, tracking, and *restoring* marks.
+
+::
+
+    <dozo:server xmlns:dozo="urn:dozo:server:1" tenant="acme" tracking="auto">
+      <dozo:tag name="nightly"/>
+    </dozo:server>
+"""
 
 from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree as ET
@@ -29,9 +36,14 @@ class RestoringMark:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerMetadata:
-    """What Dozo keeps with a server's definition."""
+    """What Dozo keeps with a server's definition.
+
+    ``tenant`` and ``tags`` are written by whoever runs the host; an empty ``tenant`` says nothing.
+    """
 
     tracking: Tracking = Tracking.AUTO
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
     restoring: tuple[RestoringMark, ...] = field(default=())
 
 
@@ -72,6 +84,10 @@ def clear_restoring(host: Host, server: str, path: str) -> None:
 def to_element(metadata: ServerMetadata) -> ET.Element:
     """The element that stands in the definition."""
     element = ET.Element(f"{{{NAMESPACE}}}server", tracking=metadata.tracking.value)
+    if metadata.tenant:
+        element.set("tenant", metadata.tenant)
+    for tag in metadata.tags:
+        ET.SubElement(element, f"{{{NAMESPACE}}}tag", name=tag)
     for mark in metadata.restoring:
         ET.SubElement(
             element,
@@ -97,7 +113,13 @@ def _parse(element: ET.Element) -> ServerMetadata:
         )
         for mark in element.iterfind(f"{{{NAMESPACE}}}restoring")
     )
-    return ServerMetadata(tracking=tracking, restoring=marks)
+    names = (tag.get("name", "").strip() for tag in element.iterfind(f"{{{NAMESPACE}}}tag"))
+    return ServerMetadata(
+        tracking=tracking,
+        tenant=element.get("tenant", "").strip(),
+        tags=tuple(dict.fromkeys(name for name in names if name)),
+        restoring=marks,
+    )
 
 
 def _write(host: Host, server: str, metadata: ServerMetadata) -> None:

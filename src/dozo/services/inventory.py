@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from dozo import hypervisor, volumes
 from dozo.hypervisor import DiskInfo, ServerInfo
+from dozo.services import tags
 from dozo.services.pool import READY, Pool, PoolImage
 from dozo.services.site import Site
 from dozo.volumes import VolumeError
@@ -22,6 +23,8 @@ class InventoryReport:
     servers: int
     appeared: tuple[str, ...]
     disappeared: tuple[str, ...]
+    # Servers whose metadata name a tenant that this site does not have: they stay where they are.
+    tenant_unknown: tuple[str, ...] = ()
 
 
 def sync(site: Site) -> InventoryReport:
@@ -38,6 +41,7 @@ def sync(site: Site) -> InventoryReport:
         servers=len(found),
         appeared=tuple(sorted(name for uuid, name in now.items() if uuid not in before)),
         disappeared=tuple(sorted(name for uuid, name in before.items() if uuid not in now)),
+        tenant_unknown=tuple(sorted(matcher.tenant_unknown)),
     )
 
 
@@ -54,12 +58,15 @@ class _Matcher:
         self.catalog = site.catalog
         self.pool = Pool(site.settings.pool)
         self.images = {image.path: image for image in self.pool.images()}
+        self.tenants = {row.name: row for row in self.catalog.tenants.all()}
+        self.tenant_unknown: set[str] = set()
         self.seen_servers: set[UUID] = set()
         self.seen_volumes: set[UUID] = set()
 
     def take_server(self, info: ServerInfo) -> None:
         uuid = UUID(info.uuid)
-        row = self.catalog.servers.filter(uuid=uuid).first()
+        # Locked, so that an assignment that comes meanwhile is not written over.
+        row = self.catalog.servers.select_for_update().filter(uuid=uuid).first()
         values = {
             "name": info.name,
             "present": True,
@@ -69,16 +76,39 @@ class _Matcher:
             "memory_bytes": info.memory_bytes,
         }
         if row is None:
-            row = self.catalog.servers.create(uuid=uuid, tenant=self.site.tenant_row(), **values)
-        else:
-            for field, value in values.items():
-                setattr(row, field, value)
-            row.save()
+            row = self.catalog.servers.model(uuid=uuid, **self._first_owner(info))
+        for field, value in values.items():
+            setattr(row, field, value)
+        self._take_owner(row, info)
+        row.tags = tags.merged(row.tags_by_hand, info.metadata.tags)
+        row.save(using=self.catalog.alias)
         self.seen_servers.add(uuid)
         restoring = {mark.path: mark.snapshot for mark in info.metadata.restoring if mark.path}
         for disk in info.disks:
             if not disk.excluded_reason:
                 self._take_disk(row, disk, restoring=restoring.get(disk.path or "", ""))
+
+    def _first_owner(self, info: ServerInfo) -> dict[str, Any]:
+        """Whose a new server is: of whose volumes Dozo made it, or for now the default tenant's."""
+        for disk in info.disks:
+            image = self.images.get(disk.path or "")
+            if image is not None:
+                return {"tenant": self.site.tenant_row(image.tenant), "assigned_by": "restored"}
+        return {"tenant": self.site.tenant_row(), "assigned_by": "default"}
+
+    def _take_owner(self, row: "models.Server", info: ServerInfo) -> None:
+        """What the domain's metadata say, unless an operator or a restore said otherwise.
+
+        An element that is taken away changes nothing: nobody said who owns the server instead.
+        """
+        name = info.metadata.tenant
+        if not name or row.assigned_by in {"hand", "restored"}:
+            return
+        tenant = self.tenants.get(name)
+        if tenant is None:
+            self.tenant_unknown.add(info.name)
+            return
+        row.tenant, row.assigned_by = tenant, "metadata"
 
     def _take_disk(self, server: "models.Server", disk: DiskInfo, *, restoring: str) -> None:
         path = disk.path or ""
@@ -95,6 +125,10 @@ class _Matcher:
                 safety_snapshot=image.safety if image else "",
             )
         row.server = server
+        if row.tenant_id != server.tenant_id:
+            # Whoever has the server has its disks.
+            row.tenant = server.tenant
+            self.pool.assign(row.volume_id, server.tenant.name)
         row.state = "attached"
         row.device = disk.device
         row.bus = disk.bus

@@ -130,6 +130,12 @@ class Pool:
         if image is not None and (image.restoring, image.safety) != (restoring, safety):
             self._write(replace(image, restoring=restoring, safety=safety))
 
+    def assign(self, volume_id: UUID | str, tenant: str) -> None:
+        """Note who owns the image now, durably. Nothing happens for a volume without a record."""
+        image = self.find(volume_id)
+        if image is not None and image.tenant != tenant:
+            self._write(replace(image, tenant=tenant))
+
     def forget(self, image: PoolImage) -> None:
         """Remove the record alone."""
         self._record(image.volume_id).unlink(missing_ok=True)

@@ -73,7 +73,12 @@ class Migration(migrations.Migration):
             model_name="server",
             name="assigned_by",
             field=models.CharField(
-                choices=[("default", "Default"), ("metadata", "Metadata"), ("hand", "Hand")],
+                choices=[
+                    ("default", "Default"),
+                    ("metadata", "Metadata"),
+                    ("hand", "Hand"),
+                    ("restored", "Restored"),
+                ],
                 default="default",
                 max_length=8,
             ),

@@ -1,0 +1,219 @@
+"""Tenants: made, disabled, given policies and servers.
+
+Snapshots are sealed under the keys of the tenant that owned the server when they were taken.
+Assigning a server changes whose its future snapshots are; those that are there stay with the
+tenant that they were taken for.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Sum
+
+from dozo.model import policy as policies
+from dozo.model.policy import Policy
+from dozo.services import tags
+from dozo.services.access import Operation, Scope
+from dozo.services.access_errors import TenantExists, TenantNameInvalid
+from dozo.services.audit import audited
+from dozo.services.pool import Pool
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantView:
+    """A tenant; ``policy_overrides`` is what differs from the preset ``policy``."""
+
+    tenant: str
+    policy: str
+    policy_overrides: Mapping[str, Any]
+    created_at: datetime
+    disabled: bool
+    servers: int
+    users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What counts towards a tenant's quota: what is not deleted. Templates count as snapshots."""
+
+    snapshots: int
+    templates: int
+    bytes_stored: int
+
+
+def tenant_view(scope: Scope, row: "models.Tenant") -> TenantView:
+    """One tenant."""
+    catalog = scope.site.catalog
+    return TenantView(
+        tenant=row.name,
+        policy=row.policy,
+        policy_overrides=row.policy_overrides,
+        created_at=row.created_at,
+        disabled=row.disabled,
+        servers=catalog.servers.filter(tenant=row, present=True).count(),
+        users=catalog.users.filter(tenant=row, is_active=True).count(),
+    )
+
+
+def list_tenants(scope: Scope) -> list[TenantView]:
+    """The tenants that the actor may see, by name."""
+    scope.permit(Operation.TENANT_LIST)
+    return [tenant_view(scope, row) for row in scope.tenants]
+
+
+def show(scope: Scope, name: str) -> TenantView:
+    """One tenant. Raises ``TenantUnknown``."""
+    return tenant_view(scope, scope.tenant(name, Operation.TENANT_SHOW))
+
+
+def create(
+    scope: Scope,
+    name: str,
+    *,
+    policy: str = policies.DEFAULT_PRESET,
+    overrides: Mapping[str, Any] | None = None,
+) -> TenantView:
+    """Make a tenant. Its keys are made with its first snapshot.
+
+    Raises :class:`TenantExists`, :class:`TenantNameInvalid`, ``PolicyInvalid``, ``Forbidden``.
+    """
+    detail = {"policy": policy, "overrides": overrides or {}}
+    with audited(scope, Operation.TENANT_CREATE, reference=name, detail=detail) as attempt:
+        scope.permit(Operation.TENANT_CREATE)
+        if not _NAME.fullmatch(name):
+            raise TenantNameInvalid(name[:80])
+        # Names that differ in case alone would be mistaken for each other.
+        if scope.site.catalog.tenants.filter(name__iexact=name).exists():
+            raise TenantExists(name)
+        wanted = validated_policy(policy, overrides or {})
+        row = scope.site.catalog.tenants.create(
+            name=name,
+            policy=wanted.preset,
+            policy_overrides=policies.overrides_of(wanted),
+        )
+        attempt.on(row)
+    return tenant_view(scope, row)
+
+
+def set_disabled(scope: Scope, name: str, *, disabled: bool) -> TenantView:
+    """Keep a tenant's users and tokens out, or let them in again.
+
+    What the tenant has stays; its schedules go on, so that its servers stay protected. Raises
+    ``TenantUnknown``, ``Forbidden``.
+    """
+    operation = Operation.TENANT_DISABLE if disabled else Operation.TENANT_ENABLE
+    with audited(scope, operation, reference=name) as attempt:
+        row = scope.tenant(name, operation)
+        attempt.on(row)
+        row.disabled = disabled
+        row.save(using=scope.site.catalog.alias, update_fields=["disabled"])
+    return tenant_view(scope, row)
+
+
+def validated_policy(preset: str, overrides: Mapping[str, Any]) -> Policy:
+    """The policy of a preset's name and what differs from it.
+
+    Raises ``PolicyPresetUnknown``, ``PolicyInvalid``.
+    """
+    return policies.overridden(policies.preset(preset), overrides)
+
+
+def policy_of(row: "models.Tenant") -> Policy:
+    """The policy of a tenant, as it is stored."""
+    return validated_policy(row.policy, row.policy_overrides)
+
+
+def show_policy(scope: Scope, name: str) -> Policy:
+    """A tenant's policy. Raises ``TenantUnknown``."""
+    return policy_of(scope.tenant(name, Operation.POLICY_SHOW))
+
+
+def set_policy(scope: Scope, name: str, *, preset: str, overrides: Mapping[str, Any]) -> Policy:
+    """Give a tenant a policy; nothing that is there is deleted by it.
+
+    Raises ``TenantUnknown``, ``Forbidden``, ``PolicyPresetUnknown``, ``PolicyInvalid``.
+    """
+    detail = {"preset": preset, "overrides": dict(overrides)}
+    with audited(scope, Operation.POLICY_SET, reference=name, detail=detail) as attempt:
+        row = scope.tenant(name, Operation.POLICY_SET)
+        attempt.on(row)
+        wanted = validated_policy(preset, overrides)
+        attempt.detail["before"] = {"preset": row.policy, "overrides": row.policy_overrides}
+        row.policy = wanted.preset
+        row.policy_overrides = policies.overrides_of(wanted)
+        row.save(using=scope.site.catalog.alias, update_fields=["policy", "policy_overrides"])
+    return wanted
+
+
+def usage(scope: Scope, name: str) -> Usage:
+    """What counts towards the quota of a tenant. Raises ``TenantUnknown``, ``Forbidden``."""
+    return usage_of(scope, scope.tenant(name, Operation.QUOTA_SHOW))
+
+
+def usage_of(scope: Scope, row: "models.Tenant") -> Usage:
+    """As :func:`usage`, for rules that have the tenant already."""
+    live = scope.site.catalog.snapshots.filter(tenant=row, deleted_at=None)
+    # Each snapshot's own bytes are those that were new when it was stored.
+    stored = live.aggregate(total=Sum("bytes_stored"))["total"]
+    return Usage(
+        snapshots=live.count(),
+        templates=scope.site.catalog.templates.filter(tenant=row, deleted_at=None).count(),
+        bytes_stored=int(stored or 0),
+    )
+
+
+def assign(scope: Scope, server: str, tenant: str | None) -> "models.Server":
+    """Give a server and its volumes to a tenant; what the domain's metadata say counts no more.
+
+    With ``tenant`` None the metadata count again, from the next look at the hypervisor. Future
+    snapshots are the new tenant's, the first of each volume is read in full; old ones stay with
+    the old one. Raises ``ServerUnknown``, ``TenantUnknown``, ``Forbidden``.
+    """
+    detail: dict[str, Any] = {"to": tenant}
+    with audited(scope, Operation.SERVER_ASSIGN, reference=server, detail=detail) as attempt:
+        row = scope.server(server, Operation.SERVER_ASSIGN)
+        attempt.on(row)
+        attempt.detail["from"] = row.tenant.name
+        if tenant is None:
+            row.assigned_by = "default"
+        else:
+            row.tenant, row.assigned_by = scope.tenant(tenant), "hand"
+        row.save(using=scope.site.catalog.alias, update_fields=["tenant", "assigned_by"])
+        _take_volumes_along(scope, row)
+    return row
+
+
+def _take_volumes_along(scope: Scope, row: "models.Server") -> None:
+    pool = Pool(scope.site.settings.pool)
+    for volume in scope.site.catalog.volumes.filter(server=row).exclude(tenant=row.tenant):
+        volume.tenant = row.tenant
+        volume.save(using=scope.site.catalog.alias, update_fields=["tenant"])
+        pool.assign(volume.volume_id, row.tenant.name)
+
+
+def set_tags(
+    scope: Scope, server: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+) -> "models.Server":
+    """Change a server's tags. Those in the domain's metadata stay as long as they stand there.
+
+    Raises ``TagInvalid``, ``ServerUnknown``, ``Forbidden``.
+    """
+    adding, removing = list(add), set(remove)
+    detail = {"add": adding, "remove": sorted(removing)}
+    with audited(scope, Operation.SERVER_TAG, reference=server, detail=detail) as attempt:
+        row = scope.server(server, Operation.SERVER_TAG)
+        attempt.on(row)
+        in_metadata = set(row.tags) - set(row.tags_by_hand)
+        row.tags_by_hand = tags.checked([*row.tags_by_hand, *adding])
+        row.tags_by_hand = [tag for tag in row.tags_by_hand if tag not in removing]
+        row.tags = tags.merged(row.tags_by_hand, in_metadata)
+        row.save(using=scope.site.catalog.alias, update_fields=["tags", "tags_by_hand"])
+    return row
