@@ -35,9 +35,6 @@ def test_the_exit_codes_are_those_of_the_design() -> None:
         "usage": 2,
         "not-found": 3,
         "refused": 4,
-        "unauthenticated": 4,
-        "forbidden": 4,
-        "throttled": 4,
         "damaged": 5,
         "unavailable": 6,
     }

@@ -29,7 +29,6 @@ server.track               y??    y??    yyy     ---     -??      LLL
 server.untrack             y??    y??    yyy     ---     -??      LLL
 server.tag                 -??    y??    yyy     ---     -??      LLL
 server.assign              -??    -??    yyy     ---     -??      LLL
-server.sync                ---    ---    yyy     ---     ---      LLL
 volume.list                y?y    y?y    yyy     yyy     y?y      LLL
 volume.show                y??    y??    yyy     yyy     y??      LLL
 volume.create              y??    y??    yyy     ---     -??      LLL
@@ -96,6 +95,8 @@ site.rebuild               ---    ---    yyy     ---     ---      LLL
 site.rebuild-catalog       ---    ---    yyy     ---     ---      LLL
 site.prune                 ---    ---    yyy     ---     ---      LLL
 site.scrub                 ---    ---    yyy     ---     ---      LLL
+site.sync                  ---    ---    yyy     ---     ---      LLL
+site.retain                ---    ---    yyy     ---     ---      LLL
 site.repair                ---    ---    yyy     ---     ---      LLL
 audit.list                 -?-    y?y    yyy     yyy     y?y      LLL
 audit.export               -?-    y?y    yyy     yyy     y?y      LLL

@@ -56,7 +56,6 @@ class Operation(StrEnum):
     SERVER_UNTRACK = "server.untrack"
     SERVER_TAG = "server.tag"
     SERVER_ASSIGN = "server.assign"
-    SERVER_SYNC = "server.sync"
 
     VOLUME_LIST = "volume.list"
     VOLUME_SHOW = "volume.show"
@@ -292,7 +291,6 @@ _GRANTS: tuple[tuple[Reach, frozenset[Role], tuple[Operation, ...]], ...] = (
         Reach.SITE,
         _OPERATORS,
         (
-            _O.SERVER_SYNC,
             _O.TENANT_CREATE,
             _O.SITE_ADD_PEER,
             _O.SITE_REBUILD,
