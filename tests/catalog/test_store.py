@@ -115,12 +115,14 @@ def test_a_catalog_that_is_open_twice_stays_open_until_the_last_is_closed(
 ) -> None:
     second = Catalog.open(catalog.path)
     server(second, "web")
-    with catalog.transaction():
+    with pytest.raises(ZeroDivisionError), catalog.transaction():
         # Closing must not end the connection under the other one's transaction.
-        second.close()
-        second.close()
         server(catalog, "db")
-    assert catalog.servers.count() == 2
+        second.close()
+        second.close()
+        server(catalog, "mail")
+        raise ZeroDivisionError
+    assert [one.name for one in catalog.servers.all()] == ["web"]
     catalog.close()
     assert catalog.alias not in connections.databases
 
@@ -167,3 +169,15 @@ def test_a_new_catalog_is_made_once_by_many_threads(
         assert last.servers.count() == 8 * 15
         last.close()
     assert str(path) not in connections.databases
+
+
+def test_a_catalog_that_was_opened_but_not_yet_asked_outlives_the_others(
+    catalog: Catalog, django_db_blocker: pytest.FixtureRequest
+) -> None:
+    server(catalog, "web")
+    with django_db_blocker.unblock(), ThreadPoolExecutor(1) as other:  # type: ignore[attr-defined]
+        opened = other.submit(Catalog.open, catalog.path).result()
+        catalog.close()
+        assert other.submit(opened.servers.count).result() == 1
+        other.submit(opened.close).result()
+    assert catalog.alias not in connections.databases
