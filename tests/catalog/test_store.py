@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.apps import apps
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 
 from dozo.catalog.errors import Ambiguous, CatalogUnusable, ServerUnknown, VolumeUnknown
 from dozo.catalog.store import Catalog
@@ -115,13 +115,13 @@ def test_a_catalog_that_is_open_twice_stays_open_until_the_last_is_closed(
 ) -> None:
     second = Catalog.open(catalog.path)
     server(second, "web")
-    with pytest.raises(ZeroDivisionError), catalog.transaction():
+    with catalog.transaction():
         # Closing must not end the connection under the other one's transaction.
         server(catalog, "db")
         second.close()
         second.close()
         server(catalog, "mail")
-        raise ZeroDivisionError
+        transaction.set_rollback(True, using=catalog.alias)
     assert [one.name for one in catalog.servers.all()] == ["web"]
     catalog.close()
     assert catalog.alias not in connections.databases
