@@ -37,6 +37,10 @@ def test_the_exit_codes_are_those_of_the_design() -> None:
         "refused": 4,
         "damaged": 5,
         "unavailable": 6,
+        # Refusals that HTTP tells apart.
+        "unauthenticated": 4,
+        "forbidden": 4,
+        "throttled": 4,
     }
     assert set(exits.EXIT_CODES) == set(ErrorKind)
 
