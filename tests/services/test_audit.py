@@ -11,14 +11,14 @@ from django.db import connections
 
 from dozo.catalog.models_access import AppendOnly
 from dozo.model import clock
-from dozo.services import accounts, audit, login
+from dozo.services import accounts, audit, job_queue, login, operations, schedules
 from dozo.services.access import Forbidden, Operation, Role, Scope
 from dozo.services.access_errors import AuditTrailBroken, LoginFailed
 from dozo.services.audit import AuditObject, Outcome
 from dozo.services.site import Site
 
 from .access_support import PASSWORD, SYSTEM, TestClock, add_server, add_user, system
-from .support import NOON
+from .support import NOON, MadeServer, random_bytes, store
 
 
 def trail(site: Site) -> list[tuple[str, str, str, str]]:
@@ -223,3 +223,37 @@ def test_entries_are_filtered(main: Site) -> None:
     assert len(audit.entries(scope, operation="server.start")) == 2
     assert len(audit.entries(scope, outcome=Outcome.REFUSED)) == 0
     assert len(audit.entries(scope, actor="system:test")) == 3
+
+
+def test_jobs_and_schedules_that_people_ask_for_are_recorded(main: Site) -> None:
+    made = store(main, MadeServer.new("web"), "vda", random_bytes(1))
+    boss = add_user(main, "boss", Role.TENANT_ADMIN, "default")
+    auditor = add_user(main, "auditor", Role.AUDITOR)
+    kind = operations.kind("snapshot.verify")
+    job = job_queue.submit(boss, kind, {"snapshots": [made]}).job_id
+    with pytest.raises(Forbidden):
+        job_queue.submit(auditor, kind, {"snapshots": [made]})
+    job_queue.submit(system(main), kind, {"snapshots": [made]})
+    fields = {
+        "name": "nightly",
+        "server": "web",
+        "mode": "live",
+        "timing": {"kind": "hourly", "minute": 0, "zone": "UTC"},
+        "keep": {"count": 3},
+    }
+    main.catalog.servers.update(present=True)
+    row = main.catalog.schedules.get(schedule_id=schedules.create(boss, fields).schedule)
+    with pytest.raises(Forbidden):
+        schedules.delete(Scope(main, auditor.actor), row)
+    schedules.delete(boss, row)
+    seen = main.catalog.audit_entries.exclude(operation="user.create")
+    assert [(one.actor, one.operation, one.outcome) for one in seen] == [
+        ("user:boss", "snapshot.verify", "done"),
+        ("user:auditor", "snapshot.verify", "refused"),
+        ("user:boss", "schedule.create", "done"),
+        ("user:auditor", "schedule.delete", "refused"),
+        ("user:boss", "schedule.delete", "done"),
+    ]
+    assert seen[0].detail["job"] == job
+    assert {one.object_name for one in seen[2:]} == {"nightly"}
+    audit.verify(system(main))

@@ -189,15 +189,17 @@ def refused(
     operation: Operation,
     error: DozoError,
     about: AuditObject | None = None,
+    *,
+    detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record that something was not permitted, where nothing else does: such as reading."""
+    """Record that something was refused, where nothing else does: such as reading."""
     record(
         scope.site,
         scope.actor,
         operation,
         about,
-        outcome=Outcome.REFUSED,
-        detail={"error": error.code},
+        outcome=outcome_of(error),
+        detail={**(detail or {}), "error": error.code},
         source=scope.source,
     )
 

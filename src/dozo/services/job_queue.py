@@ -14,8 +14,10 @@ from django.db import IntegrityError
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.job_states import JobState
-from dozo.services import admission
+from dozo.services import admission, audit
+from dozo.services.access import ActorKind
 from dozo.services.admission import Candidate, Decision, Lane, Limits
+from dozo.services.audit import AuditObject
 from dozo.services.job_kinds import JobKind, Prepared
 from dozo.services.site import Site
 
@@ -89,12 +91,23 @@ def submit(
     known = _known(scope, kind, idempotency_key)
     if known is not None:
         return known
-    prepared = kind.prepare(scope, params)
-    if kind.foresee is not None:
-        kind.foresee(scope.site, prepared.params)
+    try:
+        prepared = kind.prepare(scope, params)
+        if kind.foresee is not None:
+            kind.foresee(scope.site, prepared.params)
+    except DozoError as error:
+        if _is_audited(scope):
+            about = AuditObject(kind=kind.operation.group)
+            audit.refused(scope, kind.operation, error, about, detail={"params": params})
+        raise
     return enqueue(
         scope, kind, prepared, idempotency_key=idempotency_key, run=run, not_after=not_after
     )
+
+
+def _is_audited(scope: "Scope") -> bool:
+    """Whether people are behind it: what schedules and Dozo itself begin stands in the jobs."""
+    return scope.actor.kind in {ActorKind.USER, ActorKind.TOKEN}
 
 
 def plan(scope: "Scope", kind: JobKind, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +146,20 @@ def enqueue(
                 not_after=not_after,
                 created_at=clock.now(),
             )
+            if _is_audited(scope):
+                audit.record(
+                    scope.site,
+                    scope.actor,
+                    kind.operation,
+                    AuditObject(
+                        kind=prepared.object_kind,
+                        id=prepared.object_id,
+                        name=prepared.object_name,
+                        tenant=prepared.tenant.name if prepared.tenant else None,
+                    ),
+                    detail={"job": row.job_id, "params": prepared.params},
+                    source=scope.source,
+                )
     except IntegrityError:
         # Somebody with the same key was faster.
         known = _known(scope, kind, idempotency_key)

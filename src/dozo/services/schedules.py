@@ -12,6 +12,7 @@ from dozo.model.states import CaptureMode
 from dozo.model.timing import timing_from_json, timing_to_json
 from dozo.services import hooks, policies, scheduler
 from dozo.services.access import Operation, Scope, permit
+from dozo.services.audit import audited
 from dozo.services.policies import STOP
 from dozo.services.pool import checked_name
 
@@ -128,6 +129,15 @@ class Preview:
 
 def create(scope: Scope, fields: Mapping[str, Any]) -> ScheduleView:
     """Make a schedule. Raises :class:`ScheduleInvalid`, :class:`ScheduleNameTaken`, policies."""
+    reference = str(fields.get("name") or "")
+    with audited(scope, Operation.SCHEDULE_CREATE, reference=reference) as attempt:
+        row = _create(scope, fields)
+        attempt.on(row)
+        attempt.detail["fields"] = dict(fields)
+    return view(scope, row)
+
+
+def _create(scope: Scope, fields: Mapping[str, Any]) -> "Schedule":
     tenant, target_kind, target = _target(scope, fields)
     permit(scope.actor, Operation.SCHEDULE_CREATE, tenant.name)
     rows = scope.site.catalog.schedules
@@ -145,7 +155,7 @@ def create(scope: Scope, fields: Mapping[str, Any]) -> ScheduleView:
     _apply(scope, row, fields)
     row.next_at = scheduler.next_start(row, now)
     row.save(using=scope.site.catalog.alias, force_insert=True)
-    return view(scope, row)
+    return row
 
 
 def update(
@@ -156,8 +166,12 @@ def update(
 
     A new time counts from now on: what the old one missed is not caught up.
     """
-    scope.permit(Operation.SCHEDULE_UPDATE, row)
-    with scope.site.catalog.turn("schedules"):
+    with (
+        audited(scope, Operation.SCHEDULE_UPDATE, detail={"fields": dict(fields)}) as attempt,
+        scope.site.catalog.turn("schedules"),
+    ):
+        attempt.on(row)
+        scope.permit(Operation.SCHEDULE_UPDATE, row)
         row.refresh_from_db(using=scope.site.catalog.alias)
         if version is not None and version != row.version:
             raise ScheduleChanged(row.name, row.version)
@@ -180,8 +194,12 @@ def update(
 
 def delete(scope: Scope, row: "Schedule") -> None:
     """Remove a schedule; its snapshots stay, and no generation of it is removed any more."""
-    scope.permit(Operation.SCHEDULE_DELETE, row)
-    with scope.site.catalog.turn("schedules"):
+    with (
+        audited(scope, Operation.SCHEDULE_DELETE) as attempt,
+        scope.site.catalog.turn("schedules"),
+    ):
+        attempt.on(row)
+        scope.permit(Operation.SCHEDULE_DELETE, row)
         scope.site.catalog.schedules.filter(schedule_id=row.schedule_id).update(
             deleted_at=clock.now(), enabled=False, next_at=None
         )
