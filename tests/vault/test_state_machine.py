@@ -37,6 +37,8 @@ class Site:
         self.visible: dict[str, bytes] = {}
         self.deleted: dict[str, bytes] = {}
         self.purged: set[str] = set()
+        # Deleted because main did; what main takes back the next copy takes back here.
+        self.followed: set[str] = set()
 
     @property
     def blobs(self) -> MemoryBlobs:
@@ -127,6 +129,9 @@ class TwoSites(RuleBasedStateMachine):
     def copy(self) -> None:
         main, peer = self.sites
         main.vault.copy_to(peer.vault)
+        for name in main.visible.keys() & peer.deleted.keys() & peer.followed:
+            del peer.deleted[name]
+            peer.followed.remove(name)
         gone = peer.deleted.keys() | peer.purged
         for name, data in main.visible.items():
             if name not in gone:
@@ -134,6 +139,7 @@ class TwoSites(RuleBasedStateMachine):
         for name in main.deleted.keys() | main.purged:
             if name in peer.visible:
                 peer.deleted[name] = peer.visible.pop(name)
+                peer.followed.add(name)
 
     @rule(number=st.integers(0, 1))
     def reopen_and_scrub(self, number: int) -> None:
@@ -174,10 +180,13 @@ class TwoSites(RuleBasedStateMachine):
         shown = {info.snapshot for info in site.again().snapshots()}
         for name in shown - site.visible.keys():
             site.visible[name] = main.visible.get(name, volume(numbers))
+            site.deleted.pop(name, None)
+            site.followed.discard(name)
         for name in set(site.visible) - shown:
             assert what == "copy"
             assert name in main.deleted.keys() | main.purged
             site.deleted[name] = site.visible.pop(name)
+            site.followed.add(name)
 
     @invariant()
     def what_is_visible_restores(self) -> None:
@@ -196,6 +205,25 @@ class TwoSites(RuleBasedStateMachine):
             assert (report.packs_removed, report.packs_rewritten) == (0, 0)
         packs.TARGET_BYTES = self._size
         self._folder.cleanup()
+
+
+def test_the_model_follows_a_deletion_that_main_takes_back() -> None:
+    machine = TwoSites()
+    machine.make()
+    machine.backup([1, 2])
+    main, peer = machine.sites
+    machine.copy()
+    (name,) = main.visible
+    main.vault.delete([name])
+    main.deleted[name] = main.visible.pop(name)
+    machine.copy()
+    machine.what_is_visible_restores()
+    main.vault.undelete([name])
+    main.visible[name] = main.deleted.pop(name)
+    machine.copy()
+    assert set(peer.visible) == {name}
+    machine.what_is_visible_restores()
+    machine.teardown()
 
 
 TestTwoSites = TwoSites.TestCase
