@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=Model)
 
 _NEAR_LIMIT = 8
+_UUID_FIELDS = {"uuid", "volume_id", "server__uuid"}
 _setup_lock = threading.Lock()
 
 
@@ -301,8 +302,14 @@ def _id_prefix(field: str, reference: str) -> Q:
     digits = reference.replace("-", "").lower()
     if len(digits) < 2 or any(digit not in "0123456789abcdef" for digit in digits):
         return Q(pk__in=[])
-    # SQLite keeps a UUID as 32 digits; text ids are compared the same way.
+    if field in _UUID_FIELDS:
+        # As PostgreSQL writes it; where a UUID is kept as 32 digits Django drops the dashes.
+        digits = "-".join(part for part in _uuid_parts(digits) if part)
     return Q(**{f"{field}__startswith": digits})
+
+
+def _uuid_parts(digits: str) -> list[str]:
+    return [digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]]
 
 
 def _one(
