@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from dozo.services.work import Unheard, Work
 if TYPE_CHECKING:
     from dozo.catalog import models
     from dozo.vault import Vault
+
+
+_LOOKS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +145,25 @@ def refresh_peer(site: Site, peer: Peer, vault: "Vault | None" = None) -> None:
     project.refresh_copies(
         site, site.site_row(peer.site_id), vault, vault.snapshots(include_deleted=True)
     )
+
+
+def look_at_waiting(site: Site, peer: Peer) -> int:
+    """Learn what has become of the copies that a peer has yet to read back; how many there were.
+
+    Cheap: it looks at those alone, and at no more than a handful at a time.
+    """
+    from dozo.vault.errors import SnapshotUnknown  # noqa: PLC0415  loads the ciphers
+
+    waiting = site.catalog.copies.filter(site_id=peer.site_id, state=Copy.STORED.value)
+    ids = list(waiting.order_by("-received_at").values_list("snapshot_id", flat=True)[:_LOOKS])
+    if ids:
+        vault = site.peer_vault(peer)
+        infos = []
+        for snapshot_id in ids:
+            with suppress(SnapshotUnknown):
+                infos.append(vault.snapshot(snapshot_id, include_deleted=True))
+        project.refresh_copies(site, site.site_row(peer.site_id), vault, infos, only=True)
+    return len(ids)
 
 
 def sync(site: Site, *, verify: bool = True, work: Work | None = None) -> Synced:

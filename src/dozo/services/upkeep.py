@@ -4,13 +4,15 @@ Each is a job like any other. Whether one is due is read from the jobs there wer
 states of the copies, so nothing has to be remembered over a crash.
 """
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock
+from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
 from dozo.model.states import Copy
-from dozo.services import job_queue, operations, policies
+from dozo.services import job_queue, operations, policies, replicate
 from dozo.services.access import Actor, Scope
 from dozo.services.job_queue import ACTIVE, WAITING
 from dozo.services.settings import Peer
@@ -18,6 +20,8 @@ from dozo.services.site import Site
 
 if TYPE_CHECKING:
     from dozo.catalog.models_jobs import Job
+
+log = logging.getLogger(__name__)
 
 # After a run that did nothing for some snapshots, and after one that failed for good.
 _COPY_PAUSE = timedelta(seconds=30)
@@ -44,6 +48,7 @@ class Arrivals:
 def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
     """Queue the upkeep that is due now; the new jobs' ids."""
     settings = site.settings
+    look_at_peers(site)
     queued = [
         _submit(site, kind, {})
         for kind, every in (
@@ -61,6 +66,15 @@ def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
         if wanted and _copy_is_due(site, peer):
             queued.append(_submit(site, "snapshot.copy", {"peer": peer.name, "snapshots": wanted}))
     return queued
+
+
+def look_at_peers(site: Site) -> None:
+    """Hear from the peers what they have verified meanwhile; one that is away is none's trouble."""
+    for peer in site.settings.peers:
+        try:
+            replicate.look_at_waiting(site, peer)
+        except DozoError as error:
+            log.debug("peer %s cannot be looked at: %s", peer.name, error)
 
 
 def missing_at(site: Site, peer: Peer) -> list[str]:
