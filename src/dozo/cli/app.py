@@ -35,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("init")(setup.init)
+app.command("serve")(setup.serve)
+app.command("worker")(setup.worker)
 app.command("doctor")(setup.doctor)
 for name, group in (
     ("server", server.app),

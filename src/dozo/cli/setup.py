@@ -1,5 +1,8 @@
-"""`dozo init` and `dozo doctor`."""
+"""`dozo init`, `dozo serve`, `dozo worker` and `dozo doctor`."""
 
+import enum
+import socket
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +13,29 @@ from dozo.cli.opened import home_of
 from dozo.cli.output import AsJson, print_facts, print_json, print_table, say
 
 
+class _LogFormat(enum.StrEnum):
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+LogFormatOption = Annotated[
+    _LogFormat,
+    typer.Option("--log-format", help="For people, or JSON lines; auto: text on a terminal."),
+]
+
+
 def init(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="The site's name; keep it when you set it up anew.")],
-    vault: Annotated[str, typer.Option(help="Where the site's backup storage is: a folder.")],
-    pool: Annotated[Path, typer.Option(help="Folder for the images of restored volumes.")],
+    name: Annotated[
+        str | None, typer.Option(help="The site's name; keep it when you set it up anew.")
+    ] = None,
+    vault: Annotated[
+        str | None, typer.Option(help="Where the site's backup storage is: a folder.")
+    ] = None,
+    pool: Annotated[
+        Path | None, typer.Option(help="Folder for the images of restored volumes.")
+    ] = None,
     libvirt: Annotated[str, typer.Option(help="The hypervisor's address.")] = "qemu:///system",
     keys: Annotated[
         Path | None, typer.Option(envvar="DOZO_KEYS", help="The keys file; HOME/keys unless given.")
@@ -24,25 +45,38 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a site: its home with dozo.toml, its vault and its keys."""
+    """Make a site: its home with dozo.toml, its vault, its keys and its first operator."""
     from dozo.services import accounts
     from dozo.services import site as sites
 
+    home = home_of(context)
     plan = sites.plan_init(
-        home=home_of(context),
-        name=name,
-        vault=vault,
-        pool=pool,
+        home=home,
+        name=_asked(name, "--name", "Name of the site", socket.gethostname().partition(".")[0]),
+        vault=_asked(vault, "--vault", "Folder for the backup storage", str(home / "vault")),
+        pool=Path(
+            _asked(
+                str(pool) if pool else None,
+                "--pool",
+                "Folder for restored images",
+                str(home / "pool"),
+            )
+        ),
         keys=keys,
         scratch=scratch,
         libvirt=libvirt,
     )
     made = sites.init(plan)
     with sites.opened(made.home) as site:
-        operator = accounts.first_operator(site)
-    password_file = operator.password_file if operator else None
+        first = accounts.first_operator(site)
     if as_json:
-        print_json({**asdict(made), "operator_password_file": password_file})
+        print_json(
+            {
+                **asdict(made),
+                "operator": first.username if first else None,
+                "password_file": first.password_file if first else None,
+            }
+        )
         return
     print_facts(
         {
@@ -52,10 +86,67 @@ def init(
             "pool": str(made.pool),
             "keys": str(made.keys),
             "public key": made.public_key,
-            "first operator": f"{accounts.FIRST_OPERATOR}, password in {password_file}",
         }
+        | ({"operator": first.username, "password in": str(first.password_file)} if first else {})
     )
-    say(f"\nKeep a copy of {made.keys} in a safe place: without it the vault cannot be read.")
+    say(
+        f"\nKeep a copy of {made.keys} in escrow, away from this host and from the vault:"
+        " without it nothing in the vault can be read, and nobody can make it anew."
+    )
+    say(
+        f"\nNext: `dozo --home {made.home} doctor` says what this host lacks,"
+        f" `dozo --home {made.home} serve` starts the service;"
+        " docs/operations.md says how systemd does."
+    )
+
+
+def _asked(given: str | None, option: str, question: str, proposed: str) -> str:
+    """What was given, else asked for; where nobody can be asked, it is wrong usage."""
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
+    return str(typer.prompt(question, default=proposed, err=True))
+
+
+def serve(
+    context: typer.Context,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="The API alone: jobs run in `dozo worker`.")
+    ] = False,
+    behind_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--behind-proxy", help="A proxy in front does TLS: answer the network in clear."
+        ),
+    ] = False,
+    log_format: LogFormatOption = _LogFormat.AUTO,
+) -> None:
+    """Run the service of a site: its API, its schedules and its jobs."""
+    from dozo.daemon import serve as daemon
+    from dozo.daemon.logs import LogFormat
+
+    daemon.run(
+        home_of(context),
+        with_worker=not no_worker,
+        behind_proxy=behind_proxy,
+        log_format=LogFormat(log_format),
+    )
+
+
+def worker(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What it is called, one at a time; HOST-beside unless given."),
+    ] = None,
+    log_format: LogFormatOption = _LogFormat.AUTO,
+) -> None:
+    """Run jobs and schedules alone; beside another worker only with PostgreSQL."""
+    from dozo.daemon import work as daemon
+    from dozo.daemon.logs import LogFormat
+
+    daemon.run(home_of(context), name=name, log_format=LogFormat(log_format))
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from django.db import DatabaseError, connections
 
+from dozo.daemon import logs
 from dozo.jobs import JobRunner
+from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import job_queue, job_run, leftovers, scheduler, upkeep
 from dozo.services.admission import Limits
+from dozo.services.settings import FILE_NAME
 from dozo.services.site import Site
 
 log = logging.getLogger(__name__)
@@ -23,7 +26,12 @@ VERSION = "1"
 _DISPATCH_SECONDS = 0.3
 _SCHEDULE_SECONDS = 1.0
 _UPKEEP_SECONDS = 5.0
+_ADOPT_SECONDS = 5.0
 _CLEAN_SECONDS = 60.0
+# A loop whose turn takes longer does not go on any more.
+_LONGEST_TURN_SECONDS = 900.0
+_LONGEST_PAUSE_SECONDS = 15.0
+_THREAD_SECONDS = 10.0
 
 
 def limits_of(site: Site) -> Limits:
@@ -44,12 +52,17 @@ def jobs_database(site: Site) -> str:
 class Worker:
     """Everything of the service that nobody asks for over the network."""
 
-    def __init__(self, home: Path, *, name: str | None = None) -> None:
+    def __init__(
+        self, home: Path, *, name: str | None = None, beside_service: bool = False
+    ) -> None:
+        """``name`` is the same after a restart, and no other living worker's of the site."""
         self._home = home
-        self._name = name or socket.gethostname()
+        host = socket.gethostname()
+        self._name = name or (f"{host}-beside" if beside_service else host)
         self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._loops: list[_Loop] = []
         self._runner: JobRunner | None = None
+        self._guard = threading.Lock()
 
     def start(self) -> None:
         """Clean up after a crash, take up the jobs that were running, and begin.
@@ -74,60 +87,143 @@ class Worker:
             runner.launch()
             self._runner = runner
             job_queue.hand_over_again(site, runner, QUEUE)
+            several = bool(site.settings.database)
         self._repeat("dispatch", _DISPATCH_SECONDS, self._dispatch)
         self._repeat("schedules", _SCHEDULE_SECONDS, scheduler.tick)
         arrivals = upkeep.Arrivals()
         self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
+        if several:
+            self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
         log.info("worker %s has begun", self._name)
 
     def stop(self, timeout_seconds: float = 60) -> list[str]:
         """Begin nothing new, let what runs come to an end or give way; what still runs then.
 
-        Jobs that can go on later do so when the worker starts again.
+        Jobs that can go on later do so when the worker starts again. May be repeated.
         """
         self._stopping.set()
-        left = self._runner.shutdown(timeout_seconds) if self._runner is not None else []
-        for thread in self._threads:
-            thread.join(10)
-        log.info("worker %s has stopped", self._name)
+        with self._guard:
+            runner, self._runner = self._runner, None
+            left = runner.shutdown(timeout_seconds) if runner is not None else []
+            loops, self._loops = self._loops, []
+            for loop in loops:
+                loop.thread.join(_THREAD_SECONDS)
+        if left:
+            log.warning("%d jobs did not give way: the next start takes them up", len(left))
+        if loops:
+            log.info("worker %s has stopped", self._name)
         return left
 
     def cancel(self, run_id: str) -> None:
         """Tell the runner that a job is not wanted any more."""
-        if self._runner is not None:
-            self._runner.cancel(run_id)
+        runner = self._runner
+        if runner is not None:
+            runner.cancel(run_id)
 
     def alive(self) -> dict[str, bool]:
         """Which of its loops go on, for a health check."""
-        return {thread.name: thread.is_alive() for thread in self._threads}
+        return {loop.name: loop.goes_on for loop in self._loops}
 
     def _execute(self, run_id: str) -> None:
-        job_run.execute(self._home, run_id, stopping=self._stopping.is_set)
+        with logs.about(job=run_id.partition(".")[0]):
+            log.info("job begins")
+            job_run.execute(self._home, run_id, stopping=self._stopping.is_set)
+            log.info("job ends")
 
     def _dispatch(self, site: Site) -> None:
-        if self._runner is not None:
-            job_queue.dispatch(site, self._runner, limits_of(site), QUEUE)
+        runner = self._runner
+        if runner is not None:
+            job_queue.dispatch(site, runner, limits_of(site), QUEUE)
+
+    def _adopt(self, _site: Site) -> None:
+        runner = self._runner
+        if runner is not None:
+            for executor, count in runner.adopt_dead().items():
+                log.warning("%s has died: its %d jobs go on here", executor, count)
 
     def _clean(self, site: Site) -> None:
         for line in leftovers.clean(site).lines:
             log.warning("left over: %s", line)
 
     def _repeat(self, name: str, seconds: float, act: Callable[[Site], object]) -> None:
-        thread = threading.Thread(
-            target=self._loop, args=(name, seconds, act), name=f"dozo-{name}", daemon=True
-        )
-        self._threads.append(thread)
-        thread.start()
+        loop = _Loop(self._home, name, seconds, act, self._stopping)
+        self._loops.append(loop)
+        loop.thread.start()
 
-    def _loop(self, name: str, seconds: float, act: Callable[[Site], object]) -> None:
-        """Do one thing again and again; trouble is logged, and costs no more than a turn."""
-        with Site.open(self._home) as site:
-            while not self._stopping.wait(seconds):
-                try:
-                    act(site)
-                except (DozoError, DatabaseError) as error:
-                    log.warning("%s: %s", name, error)
-                    connections[site.catalog.alias].close_if_unusable_or_obsolete()
-                except Exception:
-                    log.exception("%s broke", name)
+
+class _Loop:
+    """One thing done again and again, in a thread; trouble is logged and costs a turn, no more."""
+
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        seconds: float,
+        act: Callable[[Site], object],
+        stopping: threading.Event,
+    ) -> None:
+        self.name = name
+        self.thread = threading.Thread(target=self._run, name=f"dozo-{name}", daemon=True)
+        self._home = home
+        self._seconds = seconds
+        self._act = act
+        self._stopping = stopping
+        self._turn_began: float | None = None
+        self._site: Site | None = None
+        self._seen: object = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its thread lives and is not lost in a turn."""
+        began = self._turn_began
+        lost = began is not None and clock.monotonic() - began > _LONGEST_TURN_SECONDS
+        return self.thread.is_alive() and not lost
+
+    def _run(self) -> None:
+        try:
+            pause = self._seconds
+            while not self._stopping.wait(pause):
+                self._turn_began = clock.monotonic()
+                good = self._turn()
+                self._turn_began = None
+                # What is away for a while is neither hammered nor complained about each time.
+                pause = self._seconds if good else min(2 * pause + 0.5, _LONGEST_PAUSE_SECONDS)
+        finally:
+            self._leave()
+
+    def _turn(self) -> bool:
+        """Whether it went well."""
+        try:
+            self._act(self._current())
+        except (DozoError, DatabaseError) as error:
+            log.warning("%s: %s", self.name, error)
+        except Exception:
+            log.exception("%s broke", self.name)
+        else:
+            return True
+        self._leave()
+        return False
+
+    def _current(self) -> Site:
+        """The site, opened again after trouble and when its settings were changed."""
+        try:
+            status = (self._home / FILE_NAME).stat()
+            seen: object = (status.st_mtime_ns, status.st_ino, status.st_size)
+        except OSError:
+            seen = None
+        if self._site is None or seen != self._seen:
+            self._leave()
+            self._site = Site.open(self._home)
+            self._seen = seen
+        return self._site
+
+    def _leave(self) -> None:
+        site, self._site = self._site, None
+        if site is None:
+            return
+        try:
+            connections[site.catalog.alias].close_if_unusable_or_obsolete()
+            site.close()
+        except Exception:
+            log.exception("%s: the site could not be closed", self.name)

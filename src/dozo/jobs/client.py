@@ -182,6 +182,14 @@ class JobClient:
             )
         return len(found)
 
+    def busy_executors(self) -> list[str]:
+        """The names under which runs were begun that have not ended, sorted."""
+        with self._speaking():
+            found = self._client.list_workflows(
+                status="PENDING", load_input=False, load_output=False
+            )
+        return sorted({one.executor_id for one in found if one.executor_id})
+
     def stranded(self) -> int:
         """How many unfinished runs belong to another version, so that no runner takes them."""
         with self._speaking():

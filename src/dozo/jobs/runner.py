@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -25,6 +26,7 @@ from dozo.jobs.client import (
 )
 from dozo.jobs.ends import End, JobAgain, JobCancelled, JobInterrupted, RunState
 from dozo.jobs.errors import (
+    ExecutorAlive,
     JobsError,
     JobsStillRunning,
     JobsUnavailable,
@@ -232,6 +234,8 @@ class JobRunner:
             if self._client is None:
                 return []
             self._stopping.set()
+            # DBOS calls it an error when a run lets go.
+            logging.getLogger("dbos").setLevel(logging.CRITICAL)
             leaving = threading.Thread(target=self._leave_after, args=(timeout_s,), daemon=True)
             # DBOS stops taking at once, then looks each second whether a workflow is active:
             # none is when `leaving` has made them all let go. What is taken right now sees
@@ -309,6 +313,19 @@ class JobRunner:
         finally:
             lock.release()
         return left
+
+    def adopt_dead(self) -> dict[str, int]:
+        """:meth:`adopt` for every executor that died with something unfinished; how many jobs each.
+
+        Quick where there is none. Raises :class:`JobsUnavailable`.
+        """
+        adopted = {}
+        for executor in self.client.busy_executors():
+            if executor == self.executor:
+                continue
+            with suppress(ExecutorAlive):
+                adopted[executor] = self.adopt(executor)
+        return adopted
 
     @property
     def client(self) -> JobClient:

@@ -122,6 +122,8 @@ class Settings:
     public_url: str = ""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    stop_seconds: float = 60
     database: str = ""
     parallel_jobs: int = 4
     parallel_jobs_tenant: int = 2
@@ -204,6 +206,10 @@ listen = "127.0.0.1:8790"
 # public_url = "https://backup.example.org"
 # tls_certificate = "/etc/dozo/tls.crt"
 # tls_key = "/etc/dozo/tls.key"
+# With --behind-proxy: whose word about a client's address is believed.
+# proxies = ["127.0.0.1", "::1"]
+# How long jobs get to come to an end when the service stops; then the next start takes them up.
+stop_seconds = 60
 
 [catalog]
 # SQLite in this folder, unset; or PostgreSQL, which several workers need:
@@ -360,7 +366,7 @@ _KNOWN = {
         "reread_days",
         "parallel_volumes",
     },
-    "service": {"listen", "public_url", "tls_certificate", "tls_key"},
+    "service": {"listen", "public_url", "tls_certificate", "tls_key", "proxies", "stop_seconds"},
     "catalog": {"database"},
     "jobs": {"parallel", "parallel_tenant", "parallel_upkeep"},
     "upkeep": {"sync_minutes", "scrub_days", "prune_hours", "undelete_days", "retention_share"},
@@ -402,6 +408,8 @@ class _Reader:
             public_url=self._optional_text("service", "public_url"),
             tls_certificate=self._optional_path("service", "tls_certificate"),
             tls_key=self._optional_path("service", "tls_key"),
+            proxies=self._texts("service", "proxies", ("127.0.0.1", "::1")),
+            stop_seconds=self._number("service", "stop_seconds", 60, 0, 600),
             database=self._optional_text("catalog", "database"),
             parallel_jobs=int(self._number("jobs", "parallel", 4, 1, 1000)),
             parallel_jobs_tenant=int(self._number("jobs", "parallel_tenant", 2, 1, 1000)),
@@ -484,8 +492,8 @@ class _Reader:
         text = self._optional_text(section, key)
         return self.path.parent.absolute() / text if text else None
 
-    def _texts(self, section: str, key: str) -> tuple[str, ...]:
-        value = self.plain.get(section, {}).get(key, [])
+    def _texts(self, section: str, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        value = self.plain.get(section, {}).get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise self._invalid(f"{section}.{key} must be a list of texts")
         return tuple(value)
@@ -510,7 +518,10 @@ class _Reader:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
+    # For the owner alone: addresses in it may hold passwords.
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
