@@ -60,6 +60,9 @@ class Act:
     began: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     slow: bool = False
+    # Hangs without a sign of life, as in a library that does not return.
+    deaf: bool = False
+    quiet_seconds: float = 0.5
 
     def run(self, site: Site, params: Params, work: Work) -> dict[str, Any]:
         self.calls += 1
@@ -70,6 +73,9 @@ class Act:
         self.began.set()
         while self.slow and not self.go_on.wait(0.01):
             counter.advance(1)
+        if self.deaf:
+            self.go_on.wait(30)
+            work.check()
         if self.error is not None:
             raise self.error
         return {"said": params["say"]}
@@ -95,6 +101,7 @@ def act(monkeypatch: pytest.MonkeyPatch) -> Act:
             prepare=prepare,
             run=act.run,
             repeatable=lambda params, value=repeatable: value,
+            quiet_seconds=act.quiet_seconds,
         )
         monkeypatch.setitem(operations.KINDS, name, kind)
     return act
@@ -276,3 +283,22 @@ def test_a_service_that_stops_lets_its_jobs_give_way(
     dispatch(site, runner)
     job_run.execute(site.settings.home, runner.given[0], stopping=lambda: True)
     assert shown(site, job_id).state == state
+
+
+def test_a_stuck_job_is_named_and_gives_up_its_place(site: Site, runner: Held, act: Act) -> None:
+    act.deaf = True
+    job_id = ask(site)
+    other = ask(site)
+    dispatch(site, runner, upkeep=1, work=1)
+    running = threading.Thread(target=lambda: job_run.execute(site.settings.home, runner.given[0]))
+    running.start()
+    assert dispatch(site, runner, work=1) == []
+    deadline = clock.monotonic() + 20
+    while shown(site, job_id).stuck_since is None:
+        assert clock.monotonic() < deadline
+        clock.sleep(0.05)
+    assert dispatch(site, runner, work=1) == [other]
+    act.go_on.set()
+    running.join(10)
+    view = shown(site, job_id)
+    assert (view.state, view.error_code, view.stuck_since) == ("failed", "job.stuck", None)

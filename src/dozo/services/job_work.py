@@ -113,11 +113,15 @@ class JobWork:
         with self._lock:
             return clock.monotonic() - self._moved_at
 
-    def look_stuck(self) -> None:
-        """End the operation if it has been quiet for too long."""
+    def look_stuck(self) -> bool:
+        """Whether the operation has been quiet for too long; then it is to end."""
         quiet = self.quiet_for()
-        if quiet > self._quiet_seconds:
-            self.end(Stuck(quiet, self._step))
+        if quiet <= self._quiet_seconds:
+            return False
+        if self._end is None:
+            self.log(f"stuck: no sign of life for {quiet:.0f} s in step {self._step!r}")
+        self.end(Stuck(quiet, self._step))
+        return True
 
     def put_back(self, lines: list[tuple[datetime, str]]) -> None:
         """Lines that could not be written yet."""
@@ -188,7 +192,10 @@ def _beat(site: Site, job_id: str, work: JobWork, stopping: Callable[[], bool]) 
     flush(site, job_id, work)
     if stopping():
         work.end(ServiceStopping())
-    work.look_stuck()
+    if work.look_stuck():
+        # From now on nobody waits for its place.
+        rows = site.catalog.jobs.filter(job_id=job_id, stuck_since=None)
+        rows.update(stuck_since=clock.now())
     asked = site.catalog.jobs.filter(job_id=job_id, state=JobState.CANCELLING).exists()
     if asked:
         work.cancel()
