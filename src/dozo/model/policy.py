@@ -97,6 +97,7 @@ class Policy:
 
     preset: str
     capture_modes: frozenset[CaptureMode]
+    start_wins: bool
     one_volume_per_request: bool
     recovery_points: bool
     parallel_snapshots: int | None
@@ -128,6 +129,7 @@ class Policy:
 MODERN: Final = Policy(
     preset="modern",
     capture_modes=TENANT_MODES,  # rules 7, 13: live, so that the server never stops
+    start_wins=False,  # rule 7
     one_volume_per_request=False,  # rule 9
     recovery_points=True,  # rule 9
     parallel_snapshots=None,  # rule 9
@@ -153,6 +155,7 @@ KCPS_V1: Final = dataclasses.replace(
     MODERN,
     preset="kcps-v1",
     capture_modes=frozenset({CaptureMode.OFFLINE, CaptureMode.UNMOUNTED}),  # rules 7, 13
+    start_wins=True,  # rule 7: a backup never keeps a server down
     one_volume_per_request=True,  # rule 9
     recovery_points=False,  # rule 9
     parallel_snapshots=1,  # rule 9: the next one waits
@@ -276,6 +279,7 @@ def _texts(name: str, value: object) -> frozenset[str]:
 
 _READERS: Final[Mapping[str, _Reader]] = {
     "capture_modes": _words(TENANT_MODES),
+    "start_wins": _flag,
     "one_volume_per_request": _flag,
     "recovery_points": _flag,
     "parallel_snapshots": _number(1),

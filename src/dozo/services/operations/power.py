@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dozo.services import power, start_again, tracking
+from dozo.services import policies, power, start_again, tracking
 from dozo.services.access import Operation, Scope
 from dozo.services.job_kinds import JobKind, Params, Prepared, lock_of_server
 from dozo.services.site import Site
@@ -39,7 +39,10 @@ def _run_stop(site: Site, params: Params, work: Work) -> Any:
 
 
 def _prepare_start(scope: Scope, params: Params) -> Prepared:
-    return _prepared(scope, params, Operation.SERVER_START, "start")
+    prepared = _prepared(scope, params, Operation.SERVER_START, "start")
+    if prepared.tenant is not None and policies.of(prepared.tenant).start_wins:
+        prepared.params["fail_snapshot"] = True
+    return prepared
 
 
 def _run_start(site: Site, params: Params, work: Work) -> Any:
