@@ -100,6 +100,8 @@ class Tenant(models.Model):
     # A preset's name and what differs from it: {setting: value}.
     policy = models.CharField(max_length=32, default="modern")
     policy_overrides = models.JSONField(default=dict, blank=True)
+    # What was there before does not count towards the policy's number of generations.
+    generations_lowered_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=clock.now)
     # Nobody of a disabled tenant gets in; what it has stays protected and stored.
     disabled = models.BooleanField(default=False)

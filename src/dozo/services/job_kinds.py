@@ -46,6 +46,7 @@ class JobKind:
     that JSON can hold. ``repeatable`` says whether doing it again later is what its asker still
     wants: then a job whose process died runs again once leftovers are cleaned up, and one that
     failed for a reason that can pass is tried ``tries`` times; otherwise it ends there.
+    The codes in ``final`` end it at once all the same.
     A job that makes no progress for ``quiet_seconds`` is called stuck and asked to end.
     """
 
@@ -57,6 +58,7 @@ class JobKind:
     repeatable: Callable[[Params], bool] = _always
     lane: Lane = Lane.WORK
     tries: int = 3
+    final: frozenset[str] = frozenset()
     quiet_seconds: float = 1800
 
 

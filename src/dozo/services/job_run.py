@@ -145,6 +145,7 @@ def _stopped(row: "Job", kind: JobKind, error: DozoError) -> dict[str, Any]:
 
 def _failed(row: "Job", kind: JobKind, error: DozoError, work: JobWork) -> dict[str, Any]:
     can_pass = error.retry is Retry.LATER or error.kind is ErrorKind.UNAVAILABLE
+    can_pass = can_pass and error.code not in kind.final
     if not can_pass or row.attempt >= kind.tries or not kind.repeatable(row.params):
         return {"state": JobState.FAILED, **_error(error)}
     pause = _backoff(kind).delay_seconds(row.job_id, row.attempt) or 0

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING
 from django.db.models import Sum
 
 from dozo import hypervisor
+from dozo.model import clock
 from dozo.model import policy as rules
 from dozo.model import policy_checks as checks
-from dozo.model.policy import ParallelScope, Policy, RequiredCopies, RestoreKind
+from dozo.model.policy import (
+    ParallelScope,
+    Policy,
+    PolicyInvalid,
+    PolicyPresetUnknown,
+    RequiredCopies,
+    RestoreKind,
+)
 from dozo.model.policy_checks import Resources, Stored
 from dozo.model.retention import keep_from_json
 from dozo.model.states import CaptureMode
@@ -16,6 +24,7 @@ from dozo.model.timing import timing_from_json
 if TYPE_CHECKING:
     from dozo.catalog import models
     from dozo.catalog.models_jobs import Schedule
+    from dozo.services.capture_plan import CapturePlan
     from dozo.services.restore_server import ServerPlan
     from dozo.services.site import Site
 
@@ -26,6 +35,32 @@ STOP = "stop-snapshot-start"
 def of(tenant: "models.Tenant") -> Policy:
     """The tenant's preset with the operator's changes. Raises ``PolicyInvalid``."""
     return rules.overridden(rules.preset(tenant.policy), tenant.policy_overrides)
+
+
+def give(site: "Site", tenant: "models.Tenant", policy: Policy) -> None:
+    """Make a policy the tenant's, and remember when it last came to allow fewer generations.
+
+    Generations of before that go by their schedules' own numbers: tightening deletes nothing.
+    """
+    fields = ["policy", "policy_overrides"]
+    if _fewer(_generations_before(tenant), policy.max_generations):
+        tenant.generations_lowered_at = clock.now()
+        fields.append("generations_lowered_at")
+    tenant.policy = policy.preset
+    tenant.policy_overrides = rules.overrides_of(policy)
+    tenant.save(using=site.catalog.alias, update_fields=fields)
+
+
+def _generations_before(tenant: "models.Tenant") -> int | None:
+    try:
+        return of(tenant).max_generations
+    except (PolicyInvalid, PolicyPresetUnknown):
+        # A policy that cannot be read must not keep anybody from putting it right.
+        return None
+
+
+def _fewer(before: int | None, after: int | None) -> bool:
+    return after is not None and (before is None or after < before)
 
 
 def copies_at_peers(policy: Policy) -> bool:
@@ -39,13 +74,24 @@ def capture_mode(mode: str) -> CaptureMode:
 
 
 def refuse_capture(
-    policy: Policy, *, mode: str, is_root: bool, volumes: int, recovery_point: bool
+    policy: Policy, *, mode: str | None, is_root: bool, volumes: int, recovery_point: bool
 ) -> None:
-    """May so many volumes be snapshotted in this way? Raises the ``PolicyRefused`` errors."""
+    """May so many volumes be snapshotted in this way? Raises the ``PolicyRefused`` errors.
+
+    Where no mode was asked for, :func:`refuse_planned` is the one to ask about it.
+    """
     if recovery_point:
         checks.refuse_recovery_point(policy)
     checks.refuse_volumes(policy, volumes)
-    checks.refuse_mode(policy, capture_mode(mode), is_root=is_root)
+    if mode is not None:
+        checks.refuse_mode(policy, capture_mode(mode), is_root=is_root)
+
+
+def refuse_planned(site: "Site", plan: "CapturePlan") -> None:
+    """May these volumes be snapshotted in the mode that was chosen for them?"""
+    for volume in plan.volumes:
+        policy = of(site.tenant_row(volume.tenant))
+        checks.refuse_mode(policy, plan.mode, is_root=volume.is_root)
 
 
 def snapshot_locks(policy: Policy, tenant: "models.Tenant") -> tuple[str, ...]:

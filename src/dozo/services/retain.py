@@ -127,6 +127,7 @@ def _plan_group(
         generations,
         clock.now(),
         cap=policies.of(tenant).max_generations,
+        cap_since=tenant.generations_lowered_at,
         expected_now=_noted.expected_now(),
         limits=limits,
     )

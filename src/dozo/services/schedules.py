@@ -319,8 +319,8 @@ def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
     if not row.keep:
         raise ScheduleInvalid("keep", "it is missing: say how many generations to keep")
     _refuse_contradictions(row)
-    hooks.check_names(scope.site, (row.hook_before, row.hook_after))
     policies.refuse_schedule(scope.site, row)
+    hooks.check_names(scope.site, (row.hook_before, row.hook_after))
 
 
 def _refuse_contradictions(row: "Schedule") -> None:

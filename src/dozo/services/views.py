@@ -67,6 +67,9 @@ class SnapshotView:
     device: str
     root: bool
     mode: str
+    # Taken by a schedule, and by which; else by hand.
+    scheduled: bool
+    schedule: str | None
     consistency: str
     full_reason: str | None
     full_reason_words: str | None
@@ -182,6 +185,8 @@ def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotVi
         device=str(row.facts.get("volume", {}).get("device", "")),
         root=row.is_root,
         mode=row.mode,
+        scheduled=row.scheduled,
+        schedule=row.schedule_id or None,
         consistency=row.consistency,
         full_reason=row.full_reason or None,
         full_reason_words=in_words(row.full_reason) if row.full_reason else None,

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from dozo.hypervisor import ServerStarted
 from dozo.model.states import CaptureMode
 from dozo.services import found, hooks, policies, protect, snapshots, start_again
 from dozo.services.access import Operation, Scope
 from dozo.services.capture_plan import CapturePlan
+from dozo.services.errors import GaveWay
 from dozo.services.job_kinds import (
     JobKind,
     Params,
@@ -44,10 +46,9 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
     volume = scope.volume(str(params["volume"]), Operation.SNAPSHOT_CREATE)
     policy = policies.of(volume.tenant)
     mode = _asked_mode(params)
-    server = volume.server if volume.state == "attached" else None
     policies.refuse_capture(
         policy,
-        mode=_wanted(mode, server),
+        mode=_wanted(mode),
         is_root=volume.is_root,
         volumes=1,
         recovery_point=False,
@@ -73,7 +74,7 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
     count = len(chosen) or attached.count()
     policies.refuse_capture(
         policy,
-        mode=_wanted(mode, server),
+        mode=_wanted(mode),
         is_root=attached.filter(is_root=True).exists() and not chosen,
         volumes=count,
         recovery_point=True,
@@ -94,7 +95,8 @@ def _foresee_volume(site: Site, params: Params) -> dict[str, Any]:
     if params.get("mode") == STOP:
         server = found.volume(site, str(params["volume"])).server
         return _stop_foreseen(server)
-    return _foreseen(protect.plan_volume(site, str(params["volume"]), **_plan_options(params)))
+    plan = protect.plan_volume(site, str(params["volume"]), **_plan_options(params))
+    return _foreseen(_allowed(site, plan))
 
 
 def _foresee_server(site: Site, params: Params) -> dict[str, Any]:
@@ -102,7 +104,14 @@ def _foresee_server(site: Site, params: Params) -> dict[str, Any]:
         return _stop_foreseen(found.server(site, str(params["server"])).row)
     volumes = params.get("volumes") or ()
     server = str(params["server"])
-    return _foreseen(protect.plan_server(site, server, volumes=volumes, **_plan_options(params)))
+    plan = protect.plan_server(site, server, volumes=volumes, **_plan_options(params))
+    return _foreseen(_allowed(site, plan))
+
+
+def _allowed(site: Site, plan: CapturePlan) -> CapturePlan:
+    """Ask the policy again, now that the hypervisor has said whether the server runs."""
+    policies.refuse_planned(site, plan)
+    return plan
 
 
 def _stop_foreseen(server: "models.Server | None") -> dict[str, Any]:
@@ -172,7 +181,7 @@ def _run(
                         work=work,
                     )
                 )
-        made = protect.apply(site, plan(), work=work)
+        made = protect.apply(site, _allowed(site, plan()), work=work)
     _read_back(site, made, work)
     return _result(made)
 
@@ -206,14 +215,12 @@ def _asked_mode(params: Params) -> str | None:
     return CaptureMode(str(mode)).value
 
 
-def _wanted(mode: str | None, server: "models.Server | None") -> str:
-    """The mode as a policy sees it: what would be chosen where none was asked for."""
-    if mode == STOP:
-        return CaptureMode.OFFLINE.value
-    if mode is not None:
-        return mode
-    runs = server is not None and server.state not in {"", "shut off", "stopped"}
-    return (CaptureMode.LIVE if runs else CaptureMode.OFFLINE).value
+def _wanted(mode: str | None) -> str | None:
+    """The mode as a policy sees it; None where the hypervisor has to say whether the server runs.
+
+    What the catalog says about that may be minutes old.
+    """
+    return CaptureMode.OFFLINE.value if mode == STOP else mode
 
 
 def _plan_options(params: Params) -> dict[str, Any]:
@@ -238,6 +245,9 @@ def _repeatable(params: Params) -> bool:
     return params.get("mode") not in {STOP, CaptureMode.UNMOUNTED.value}
 
 
+# A start wins: who started the server wants it up, and not a snapshot a little later.
+_FINAL = frozenset({ServerStarted.code, GaveWay.code})
+
 SNAPSHOT = JobKind(
     name="snapshot.create",
     operation=Operation.SNAPSHOT_CREATE,
@@ -245,6 +255,7 @@ SNAPSHOT = JobKind(
     run=_run_volume,
     foresee=_foresee_volume,
     repeatable=_repeatable,
+    final=_FINAL,
 )
 RECOVERY_POINT = JobKind(
     name="recovery-point.create",
@@ -253,4 +264,5 @@ RECOVERY_POINT = JobKind(
     run=_run_server,
     foresee=_foresee_server,
     repeatable=_repeatable,
+    final=_FINAL,
 )
