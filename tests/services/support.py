@@ -110,6 +110,7 @@ def store(
     point: str | None = None,
     at: datetime = NOON,
     encrypted: bool = False,
+    schedule: str = "",
 ) -> str:
     """Put a snapshot into a site's vault and catalog as a capture would; its id."""
     members = tuple(
@@ -129,7 +130,12 @@ def store(
             path=f"/x/{server.name}-{device}",
             encrypted=encrypted,
         ),
-        capture=CaptureFacts(mode=CaptureMode.LIVE, consistency=Consistency.FILESYSTEM),
+        capture=CaptureFacts(
+            mode=CaptureMode.LIVE,
+            consistency=Consistency.FILESYSTEM,
+            scheduled=bool(schedule),
+            schedule_id=schedule,
+        ),
         server=ServerFacts(uuid=str(server.uuid), name=server.name),
         recovery_point=RecoveryPointFacts(recovery_point_id=point, name="point", members=members)
         if point

@@ -19,6 +19,7 @@ from dozo.services.job_queue import JobEnded, KeyUsedOtherwise
 from dozo.services.site import Site
 from dozo.services.work import Cancelled, Work
 
+from .jobs import Held
 from .support import make_site
 
 
@@ -29,26 +30,6 @@ class Passing(DozoError):
     retry = Retry.LATER
     text = "it will pass"
     hint = "Wait."
-
-
-class Held:
-    """A runner that keeps what it is given, and runs it when the test says so."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.given: list[str] = []
-        self.cancelled: list[str] = []
-
-    def submit(self, run_id: str, queue: str) -> None:
-        if run_id not in self.given:
-            self.given.append(run_id)
-
-    def cancel(self, run_id: str) -> None:
-        self.cancelled.append(run_id)
-
-    def run_all(self) -> None:
-        for run_id in self.given:
-            job_run.execute(self.home, run_id)
 
 
 @dataclass
