@@ -25,6 +25,21 @@ class CatalogUnusable(CatalogError):
 
 
 @dataclass(eq=False)
+class CatalogNewer(CatalogError):
+    """A newer Dozo has changed the database; this one would misread it."""
+
+    code = "catalog.newer"
+    kind = ErrorKind.REFUSED
+    text = "the catalog {self.path} was changed by a newer Dozo (migration {self.migration})"
+    hint = (
+        "Use that version. To go back, stop the service and put the copy that was made before the"
+        " upgrade (catalog.sqlite3.before-NNNN) in its place, or rebuild the catalog."
+    )
+    path: str
+    migration: str
+
+
+@dataclass(eq=False)
 class Unknown(CatalogError):
     """Nothing answers to the reference."""
 

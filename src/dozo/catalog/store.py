@@ -5,6 +5,7 @@ every query names its own database, so that none can reach another site's rows.
 """
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import django
 from django.apps import apps
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import Manager, Model, Q, QuerySet
 from django.db.utils import DatabaseError
 
-from dozo.catalog import databases
+from dozo.catalog import databases, migrating
 from dozo.catalog import settings as catalog_settings
 from dozo.catalog.errors import (
     Ambiguous,
@@ -66,7 +67,8 @@ class Catalog:
     def open(cls, path: Path) -> Self:
         """Open or make the catalog at ``path`` and bring its schema up to date.
 
-        It may be open already, in this thread or others. Raises :class:`CatalogUnusable`.
+        It may be open already, in this thread or others. Raises :class:`CatalogUnusable`,
+        ``CatalogNewer``.
         """
         set_up_django()
         alias = str(path.absolute())
@@ -76,7 +78,7 @@ class Catalog:
             catalog._use = databases.use(
                 alias, lambda: catalog_settings.sqlite_database(alias), first=catalog.migrate
             )
-        except (DatabaseError, OSError) as error:
+        except (DatabaseError, sqlite3.Error, OSError) as error:
             raise CatalogUnusable(str(path), str(error)) from error
         return catalog
 
@@ -90,14 +92,8 @@ class Catalog:
             databases.leave(use)
 
     def migrate(self) -> None:
-        """Apply the migrations that the database lacks."""
-        from django.core.management import call_command  # noqa: PLC0415  slow, seldom needed
-        from django.db.migrations.executor import MigrationExecutor  # noqa: PLC0415
-
-        executor = MigrationExecutor(connections[self.alias])
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            call_command("migrate", database=self.alias, verbosity=0, interactive=False)
-            self.path.chmod(0o600)
+        """Apply the migrations that the database lacks. Raises :class:`CatalogNewer`."""
+        migrating.bring_up_to_date(self.alias, self.path)
 
     def transaction(self) -> transaction.Atomic:
         """All or nothing: a context manager."""
