@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.errors import DozoError, ErrorKind, Retry
 
 
 @dataclass(eq=False)
@@ -19,7 +19,13 @@ class CatalogUnusable(CatalogError):
     code = "catalog.unusable"
     kind = ErrorKind.UNAVAILABLE
     text = "the catalog {self.path} cannot be used: {self.reason}"
-    hint = "Move the file away and run `dozo site rebuild-catalog`: nothing is lost with it."
+    retry = Retry.LATER
+    hint = (
+        "Look at the reason and at the disk. If the file is lost, bring back a copy of it; without"
+        " one, move it away and run `dozo site rebuild-catalog`: servers, snapshots and copies come"
+        " back from the vault, but users, tokens, policies, schedules, jobs and the audit trail do"
+        " not."
+    )
     path: str
     reason: str
 
@@ -37,6 +43,41 @@ class CatalogNewer(CatalogError):
     )
     path: str
     migration: str
+
+
+@dataclass(eq=False)
+class CatalogServerUnusable(CatalogUnusable):
+    """The database server does not answer, or does not let Dozo in."""
+
+    code = "catalog.server_unusable"
+    hint = (
+        "Look whether PostgreSQL runs, and whether catalog.database in dozo.toml names a database"
+        " and a role that may use it (docs/operations.md). What runs goes on when it is back."
+    )
+
+
+@dataclass(eq=False)
+class CatalogLost(CatalogError):
+    """The database went away in the middle of a job."""
+
+    code = "catalog.lost"
+    kind = ErrorKind.UNAVAILABLE
+    retry = Retry.LATER
+    text = "the catalog went away meanwhile: {self.reason}"
+    hint = "Look whether the database runs; the vault has what was stored before."
+    reason: str
+
+
+@dataclass(eq=False)
+class CatalogOfOther(CatalogError):
+    """The database holds the catalog of another site."""
+
+    code = "catalog.of_other"
+    kind = ErrorKind.REFUSED
+    text = "the database {self.path} holds the catalog of the site {self.name!r}"
+    hint = "Give each site a database of its own (catalog.database in dozo.toml)."
+    path: str
+    name: str
 
 
 @dataclass(eq=False)

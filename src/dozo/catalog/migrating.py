@@ -20,7 +20,7 @@ _APP = "catalog"
 _COPIES_KEPT = 3
 
 
-def bring_up_to_date(alias: str, path: Path) -> None:
+def bring_up_to_date(alias: str, path: Path, shown: str) -> None:
     """Apply the migrations that the database lacks; whoever comes meanwhile waits.
 
     An SQLite file that has something in it is copied first, to ``NAME.before-NNNN`` beside it:
@@ -29,7 +29,7 @@ def bring_up_to_date(alias: str, path: Path) -> None:
     """
     with _alone(alias, path):
         executor = _executor(alias)
-        _refuse_newer(executor, path)
+        _refuse_newer(executor, shown)
         lacking = [
             one for one, _back in executor.migration_plan(executor.loader.graph.leaf_nodes())
         ]
@@ -61,7 +61,7 @@ def _migrate(alias: str) -> None:
     call_command("migrate", database=alias, verbosity=0, interactive=False)
 
 
-def _refuse_newer(executor: "MigrationExecutor", path: Path) -> None:
+def _refuse_newer(executor: "MigrationExecutor", shown: str) -> None:
     known = executor.loader.disk_migrations
     unknown = sorted(
         name
@@ -69,7 +69,7 @@ def _refuse_newer(executor: "MigrationExecutor", path: Path) -> None:
         if app == _APP and (app, name) not in known
     )
     if unknown:
-        raise CatalogNewer(str(path), unknown[-1])
+        raise CatalogNewer(shown, unknown[-1])
 
 
 @contextmanager

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import django
 from django.apps import apps
-from django.db import transaction
+from django.db import Error as DatabaseProblem
+from django.db import connections, transaction
 from django.db.models import Manager, Model, Q, QuerySet
-from django.db.utils import DatabaseError
 
-from dozo.catalog import databases, migrating
+from dozo.catalog import databases, migrating, postgres
 from dozo.catalog import settings as catalog_settings
 from dozo.catalog.errors import (
     Ambiguous,
+    CatalogServerUnusable,
     CatalogUnusable,
     JobUnknown,
     RecoveryPointUnknown,
@@ -58,29 +59,47 @@ class Catalog:
     :meth:`close` in it. Close it in the thread that opened it.
     """
 
-    def __init__(self, path: Path, alias: str) -> None:
+    def __init__(self, path: Path, alias: str, *, shown: str = "") -> None:
+        """``shown`` is what people know the database by, if not its path."""
         self.path = path
         self.alias = alias
+        self.shown = shown or str(path)
         self._use: databases.Use | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, database: str = "") -> Self:
         """Open or make the catalog at ``path`` and bring its schema up to date.
 
+        With ``database``, a ``postgresql://`` address, it is there, and ``path`` is not used.
         It may be open already, in this thread or others. Raises :class:`CatalogUnusable`,
         ``CatalogNewer``.
         """
         set_up_django()
-        alias = str(path.absolute())
-        catalog = cls(path, alias)
+        if database:
+            address = postgres.parse(database)
+            catalog = cls(path, address.alias, shown=address.shown)
+            settings = postgres.connection_settings(address)
+        else:
+            catalog = cls(path, str(path.absolute()))
+            settings = catalog_settings.sqlite_database(catalog.alias)
         try:
             # What somebody has open is up to date.
-            catalog._use = databases.use(
-                alias, lambda: catalog_settings.sqlite_database(alias), first=catalog.migrate
-            )
-        except (DatabaseError, sqlite3.Error, OSError) as error:
-            raise CatalogUnusable(str(path), str(error)) from error
+            catalog._use = databases.use(catalog.alias, lambda: settings, first=catalog.migrate)
+        except (DatabaseProblem, sqlite3.Error, OSError) as error:
+            raise catalog.unusable(error) from error
         return catalog
+
+    def unusable(self, error: Exception) -> CatalogUnusable:
+        """What to raise where the database itself is the trouble."""
+        server = self.shown != str(self.path)
+        return (CatalogServerUnusable if server else CatalogUnusable)(
+            self.shown, str(error).strip()
+        )
+
+    @property
+    def on_server(self) -> bool:
+        """Whether it is a database of a server, which other hosts reach too."""
+        return connections[self.alias].vendor == "postgresql"
 
     def close(self) -> None:
         """Close this thread's connection, if it is the last to use it; may be repeated.
@@ -93,11 +112,12 @@ class Catalog:
 
     def migrate(self) -> None:
         """Apply the migrations that the database lacks. Raises :class:`CatalogNewer`."""
-        migrating.bring_up_to_date(self.alias, self.path)
+        migrating.bring_up_to_date(self.alias, self.path, self.shown)
 
-    def transaction(self) -> transaction.Atomic:
-        """All or nothing: a context manager."""
-        return transaction.atomic(using=self.alias)
+    def transaction(self, *, durable: bool = False) -> transaction.Atomic:
+        """All or nothing: a context manager; ``durable`` refuses to be inside of another one."""
+        postgres.mend(self.alias)
+        return transaction.atomic(using=self.alias, durable=durable)
 
     # The tables, each as a query on this catalog's own database.
 
@@ -187,15 +207,19 @@ class Catalog:
         return self._rows("ScheduleRun")
 
     @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
-        """A transaction that only one at a time is in, over all processes of the site."""
-        turns = self._rows("Turn")
-        turns.get_or_create(name=name)
-        with self.transaction():
+    def turn(self, name: str, *, durable: bool = False) -> Iterator[None]:
+        """A transaction that only one at a time is in, over all processes of the site.
+
+        What is read in it is what the one before has left. ``durable`` as for :meth:`transaction`.
+        """
+        with self.transaction(durable=durable):
+            turns = self._rows("Turn")
+            turns.get_or_create(name=name)
             turns.select_for_update().get(name=name)
             yield
 
     def _rows(self, model: str) -> "QuerySet[Any]":
+        postgres.mend(self.alias)
         manager: Manager[Any] = apps.get_model("catalog", model)._default_manager  # noqa: SLF001  Django's documented name
         return manager.using(self.alias)
 

@@ -348,7 +348,7 @@ class VisibleCatalog(Catalog):
     """A catalog reduced to what one actor may see. For reading; it shares the connection."""
 
     def __init__(self, catalog: Catalog, actor: Actor) -> None:
-        super().__init__(catalog.path, catalog.alias)
+        super().__init__(catalog.path, catalog.alias, shown=catalog.shown)
         self._actor = actor.name
         self._tenant = actor.tenant
         self._selected = _selected(actor)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dozo.catalog import postgres
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services.notes import fsync_directory
 
@@ -124,7 +125,8 @@ class Settings:
     tls_key: Path | None = None
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     stop_seconds: float = 60
-    database: str = ""
+    # The catalog's PostgreSQL database, "" for SQLite in the home. It may hold a password.
+    database: str = field(default="", repr=False)
     parallel_jobs: int = 4
     parallel_jobs_tenant: int = 2
     parallel_jobs_upkeep: int = 2
@@ -165,6 +167,7 @@ def default_home() -> Path:
     return Path(os.environ.get("DOZO_HOME") or "/var/lib/dozo")
 
 
+_DATABASE_EXAMPLE = 'database = "postgresql://dozo@/dozo?host=/run/postgresql"'
 _TEMPLATE = """\
 # The settings of one Dozo site. Paths may be relative to this file's folder.
 
@@ -213,7 +216,7 @@ stop_seconds = 60
 
 [catalog]
 # SQLite in this folder, unset; or PostgreSQL, which several workers need:
-# database = "postgresql://dozo@/dozo"
+{database}
 
 [jobs]
 # Jobs that run at the same time: at this site, of one tenant, and of the service's own upkeep.
@@ -255,7 +258,15 @@ def quoted(text: str) -> str:
 
 
 def write_new(
-    home: Path, *, name: str, vault: str, keys: Path, pool: Path, scratch: Path, libvirt: str
+    home: Path,
+    *,
+    name: str,
+    vault: str,
+    keys: Path,
+    pool: Path,
+    scratch: Path,
+    libvirt: str,
+    database: str = "",
 ) -> Path:
     """Write a commented ``dozo.toml`` into an existing home; :class:`HomeExists` if one is there.
 
@@ -269,6 +280,7 @@ def write_new(
         libvirt=quoted(libvirt),
         pool=quoted(str(pool)),
         scratch=quoted(str(scratch)),
+        database=f"database = {quoted(database)}" if database else f"# {_DATABASE_EXAMPLE}",
     )
     if path.exists():
         raise HomeExists(str(home), load(home).name)
@@ -374,6 +386,14 @@ _KNOWN = {
 }
 
 
+def database_address(path: Path, text: str) -> str:
+    """A PostgreSQL address in the form that everybody here reads; :class:`SettingsInvalid`."""
+    try:
+        return postgres.parse(text).url
+    except postgres.AddressInvalid as error:
+        raise SettingsInvalid(str(path), f"catalog.database: {error}") from None
+
+
 _HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # A path of the guest's, which may be Windows.
 _GUEST_PATH = re.compile(r"/|[A-Za-z]:[\\/]|\\\\")
@@ -410,7 +430,7 @@ class _Reader:
             tls_key=self._optional_path("service", "tls_key"),
             proxies=self._texts("service", "proxies", ("127.0.0.1", "::1")),
             stop_seconds=self._number("service", "stop_seconds", 60, 0, 600),
-            database=self._optional_text("catalog", "database"),
+            database=self._database(),
             parallel_jobs=int(self._number("jobs", "parallel", 4, 1, 1000)),
             parallel_jobs_tenant=int(self._number("jobs", "parallel_tenant", 2, 1, 1000)),
             parallel_jobs_upkeep=int(self._number("jobs", "parallel_upkeep", 2, 1, 100)),
@@ -423,6 +443,10 @@ class _Reader:
             peers=self._peers(),
             hooks=self._hooks(),
         )
+
+    def _database(self) -> str:
+        text = self._optional_text("catalog", "database")
+        return database_address(self.path, text) if text else ""
 
     def _vault_url(self, url: str) -> str:
         return url if "://" in url else str(self.path.parent.absolute() / url)

@@ -3,11 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from django.db import Error as DatabaseProblem
+
+from dozo.catalog.errors import CatalogOfOther
 from dozo.catalog.settings import CATALOG_NAME
 from dozo.catalog.store import Catalog
 from dozo.model.errors import DozoError, ErrorKind
@@ -54,13 +57,22 @@ class Site:
 
     @classmethod
     def open(cls, home: Path) -> Self:
-        """The site in ``home``. Raises ``HomeMissing``, ``SettingsInvalid``, ``CatalogUnusable``.
+        """The site in ``home``. Raises ``HomeMissing``, ``SettingsInvalid``, ``CatalogUnusable``,
+        ``CatalogOfOther``.
 
         Neither the vault nor libvirt is touched before it is needed.
         """
         settings = site_settings.load(home)
-        site = cls(settings, Catalog.open(settings.home / CATALOG_NAME))
-        site.note_sites()
+        catalog = Catalog.open(settings.home / CATALOG_NAME, database=settings.database)
+        try:
+            site = cls(settings, catalog)
+            site.note_sites()
+        except DatabaseProblem as error:
+            catalog.close()
+            raise catalog.unusable(error) from error
+        except BaseException:
+            catalog.close()
+            raise
         return site
 
     def __enter__(self) -> Self:
@@ -115,9 +127,12 @@ class Site:
 
     def note_sites(self) -> None:
         """Bring the catalog's rows for this site, its peers and its own tenant up to date."""
-        self.tenant_row()
         rows = self.catalog.sites
         known = {row.site_id: row for row in rows.all()}
+        own = known.get(self.settings.site_id)
+        if self.catalog.on_server and (own is None or not own.is_self):
+            self._claim()
+        self.tenant_row()
         wanted = {self.settings.site_id: (self.settings.name, True, self.settings.vault)}
         wanted |= {one.site_id: (one.name, False, one.vault) for one in self.settings.peers}
         for site_id, (name, is_self, vault_url) in wanted.items():
@@ -127,6 +142,18 @@ class Site:
                     site_id=site_id,
                     defaults={"name": name, "is_self": is_self, "vault_url": vault_url},
                 )
+
+    def _claim(self) -> None:
+        """Make a database this site's own; :class:`CatalogOfOther` if it is another's."""
+        with self.catalog.turn("claim"):
+            other = self.catalog.sites.filter(is_self=True).exclude(site_id=self.settings.site_id)
+            found = other.first()
+            if found is not None:
+                raise CatalogOfOther(self.catalog.shown, found.name)
+            self.catalog.sites.update_or_create(
+                site_id=self.settings.site_id,
+                defaults={"name": self.settings.name, "is_self": True},
+            )
 
     def site_row(self, site_id: str) -> "models.Site":
         """The catalog's row of a site, made if only snapshots know it."""
@@ -172,6 +199,7 @@ class InitPlan:
     pool: Path
     scratch: Path
     libvirt: str
+    database: str = field(default="", repr=False)
 
 
 def plan_init(
@@ -183,11 +211,14 @@ def plan_init(
     keys: Path | None = None,
     scratch: Path | None = None,
     libvirt: str = "qemu:///system",
+    database: str = "",
 ) -> InitPlan:
     """Check what can be checked before anything is made.
 
-    Raises ``HomeExists``, :class:`SiteNameInvalid`.
+    Raises ``HomeExists``, :class:`SiteNameInvalid`, ``SettingsInvalid`` for ``database``.
     """
+    if database:
+        database = site_settings.database_address(home / site_settings.FILE_NAME, database)
     if not name or not all(letter.isalnum() or letter in "._-" for letter in name):
         raise SiteNameInvalid(name)
     home = home.absolute()
@@ -201,6 +232,7 @@ def plan_init(
         pool=pool.absolute(),
         scratch=(scratch or pool / ".scratch").absolute(),
         libvirt=libvirt,
+        database=database,
     )
 
 
@@ -226,6 +258,10 @@ def init(plan: InitPlan) -> SiteMade:
         vault = Vault.open(blobs, Keyring.load(plan.keys))
         adopted = True
     public_key = vault.public_key.to_text()
+    if plan.database:
+        # Before the home counts as a site: a database that is not there yet can be made, and this
+        # repeated.
+        Catalog.open(plan.home / CATALOG_NAME, database=plan.database).close()
     site_settings.write_new(
         plan.home,
         name=plan.name,
@@ -234,6 +270,7 @@ def init(plan: InitPlan) -> SiteMade:
         pool=plan.pool,
         scratch=plan.scratch,
         libvirt=plan.libvirt,
+        database=plan.database,
     )
     Site.open(plan.home).close()
     return SiteMade(
