@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The guest builder serves the demo too, so it lives with the scripts.
@@ -17,20 +18,39 @@ from .support.guests import (
     module_guest,
     module_guest_factory,
 )
-from .support.postgres import postgres_cluster, postgres_url
+from .support.postgres import (
+    catalog_databases,
+    catalog_template,
+    new_database,
+    postgres_cluster,
+    postgres_url,
+    pytest_generate_tests,
+)
 
 # No example is timed: how long it takes tells the load of the machine, not the quality of the code.
 settings.register_profile("dozo", deadline=None)
 settings.load_profile("dozo")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The test run's own option."""
+    parser.addoption(
+        "--postgres", action="store_true", help="keep every site's catalog in PostgreSQL"
+    )
+
+
 __all__ = [
     "built_images",
+    "catalog_databases",
+    "catalog_template",
     "guest",
     "guest_factory",
     "libvirt_host",
     "module_guest",
     "module_guest_factory",
+    "new_database",
     "postgres_cluster",
     "postgres_url",
+    "pytest_generate_tests",
     "small_disk",
 ]

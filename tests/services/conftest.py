@@ -1,6 +1,6 @@
 """Fixtures: sites with a vault each; the database is the site's own, never pytest-django's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,15 @@ import pytest
 from dozo.services.site import Site
 
 from . import domains
-from .support import befriend, make_site
+from .support import befriend, make_site, use_databases
 
 
 @pytest.fixture(autouse=True)
-def _catalogs_allowed(django_db_blocker: Any) -> Iterator[None]:
+def _catalogs_allowed(django_db_blocker: Any, new_database: Callable[[], str]) -> Iterator[None]:
+    use_databases(new_database)
     with django_db_blocker.unblock():
         yield
+    use_databases(str)
 
 
 @pytest.fixture

@@ -60,6 +60,17 @@ def random_bytes(seed: int, size: int = 2 * MIB) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+class _NewSites:
+    """Where the catalogs of new sites are: a fixture says so for the length of a test."""
+
+    database: Callable[[], str] = str
+
+
+def use_databases(make: Callable[[], str]) -> None:
+    """Let each new site have the database whose address ``make`` returns."""
+    _NewSites.database = staticmethod(make)
+
+
 def make_site(
     folder: Path, name: str, *, libvirt: str = NO_LIBVIRT, pool: Path | None = None
 ) -> Site:
@@ -71,6 +82,7 @@ def make_site(
             vault=str(folder / name / "vault"),
             pool=pool or folder / name / "pool",
             libvirt=libvirt,
+            database=_NewSites.database(),
         )
     )
     return Site.open(folder / name / "home")

@@ -5,9 +5,10 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -86,11 +87,11 @@ class PostgresCluster:
         """The address of one of the cluster's databases."""
         return f"postgresql://{USER}@/{database}?host={quote(str(self.folder), safe='')}"
 
-    def create_database(self) -> str:
-        """A new, empty database; its address."""
+    def create_database(self, template: str = "template0") -> str:
+        """A new database, empty or like ``template``; its address."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
@@ -140,3 +141,49 @@ def postgres_url(postgres_cluster: PostgresCluster) -> Iterator[str]:
     url = postgres_cluster.create_database()
     yield url
     postgres_cluster.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def catalog_template(postgres_cluster: PostgresCluster, django_db_blocker: Any) -> str:
+    """The name of a database with the catalog's tables and nothing in them, to make others from."""
+    from dozo.catalog.store import Catalog  # noqa: PLC0415  most tests do without
+
+    url = postgres_cluster.create_database()
+    with django_db_blocker.unblock():
+        Catalog.open(Path("unused"), database=url).close()
+    return url.partition("@/")[2].partition("?")[0]
+
+
+@pytest.fixture
+def catalog_databases(
+    postgres_cluster: PostgresCluster, catalog_template: str
+) -> Iterator[Callable[[], str]]:
+    """Makes databases for catalogs, each with its tables; they are removed after the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(postgres_cluster.create_database(catalog_template))
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgres_cluster.drop_database(url)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked ``postgres`` runs on both databases; all does on PostgreSQL alone if asked."""
+    if "new_database" not in metafunc.fixturenames:
+        return
+    if metafunc.config.getoption("--postgres"):
+        metafunc.parametrize("new_database", ["postgresql"], indirect=True)
+    elif metafunc.definition.get_closest_marker("postgres"):
+        metafunc.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes the database of a catalog: its address, empty for SQLite at the catalog's path."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return str
+    made: Callable[[], str] = request.getfixturevalue("catalog_databases")
+    return made

@@ -22,7 +22,7 @@ _DEFAULTS = {
 
 
 class AddressInvalid(ValueError):
-    """An address of no database. Its text never holds a part of the address: passwords are there."""
+    """An address of no database. Its text holds no part of it: there may be a password."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

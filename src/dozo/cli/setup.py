@@ -43,6 +43,13 @@ def init(
     scratch: Annotated[
         Path | None, typer.Option(help="Folder for live snapshots' scratch; POOL/.scratch.")
     ] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="postgresql://… for the catalog (a password belongs into ~/.pgpass); SQLite unless"
+            " given."
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a site: its home with dozo.toml, its vault, its keys and its first operator."""
@@ -65,6 +72,7 @@ def init(
         keys=keys,
         scratch=scratch,
         libvirt=libvirt,
+        database=database,
     )
     made = sites.init(plan)
     with sites.opened(made.home) as site:
