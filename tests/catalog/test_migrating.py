@@ -131,3 +131,12 @@ def test_processes_that_start_at_once_do_not_both_change_it(path: Path, *, old: 
         assert opener.returncode == 0, err
         answers.append(out.strip())
     assert answers == ["1" if old else "0"] * 4
+
+
+def test_a_file_that_is_no_database_is_refused_with_the_way_out(
+    path: Path,
+) -> None:
+    path.write_text("this is no database, whatever its name says" * 100)
+    with pytest.raises(CatalogUnusable, match="cannot be used") as caught:
+        Catalog.open(path)
+    assert "rebuild-catalog" in caught.value.hint_text()

@@ -19,7 +19,6 @@ SETTINGS = {
     "listen_addresses": "",
     # Clusters of tests need not survive a power cut, and fsync is most of their time.
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "100",
     "shared_buffers": "32MB",
@@ -83,6 +82,15 @@ class PostgresCluster:
         """Stop the server; ``immediate`` is as sudden as a crash."""
         self.run("pg_ctl", "--wait", f"--pgdata={self.data}", f"--mode={mode}", "stop")
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server was started and not stopped since."""
+        return (self.data / "postmaster.pid").exists()
+
+    def remove(self) -> None:
+        """Remove a stopped cluster's files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def url(self, database: str) -> str:
         """The address of one of the cluster's databases."""
         return f"postgresql://{USER}@/{database}?host={quote(str(self.folder), safe='')}"
@@ -132,7 +140,17 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
         finally:
             cluster.stop()
     finally:
-        shutil.rmtree(cluster.folder, ignore_errors=True)
+        cluster.remove()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[PostgresCluster]:
+    """A cluster of the test's own, to be started and stopped by it."""
+    cluster = make_cluster()
+    yield cluster
+    if cluster.runs:
+        cluster.stop()
+    cluster.remove()
 
 
 @pytest.fixture
