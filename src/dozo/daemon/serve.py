@@ -24,6 +24,7 @@ from dozo.daemon.around import App, Around, Endpoint
 from dozo.daemon.health import Health, Readiness
 from dozo.daemon.home_lock import HomeLock
 from dozo.daemon.logs import LogFormat
+from dozo.daemon.metrics import Metrics
 from dozo.daemon.stand_in import Current, application
 from dozo.daemon.worker import Worker, limits_of
 from dozo.services import accounts
@@ -106,6 +107,7 @@ def run(
                 stop=stop,
                 behind_proxy=behind_proxy,
                 tls=context,
+                metrics=Metrics(home, worker.alive if worker is not None else dict),
             )
             code = asyncio.run(service.serve(local, network))
         except BaseException:
@@ -143,6 +145,7 @@ class _Service:
     stop: Stop
     behind_proxy: bool
     tls: ssl.SSLContext | None
+    metrics: Metrics
 
     async def serve(self, local: socket.socket, network: socket.socket) -> int:
         """Answer until asked to stop; the exit code."""
@@ -196,6 +199,7 @@ class _Service:
         endpoints: dict[str, Endpoint] = {
             "/healthz": Health(self._current().alive),
             "/readyz": Readiness(home),
+            "/metrics": self.metrics,
         }
         config = uvicorn.Config(
             Around(app, endpoints, local=local),
