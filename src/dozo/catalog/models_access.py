@@ -82,6 +82,8 @@ class Token(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # Made by a login: it stands for the user in person, until it ends or the user logs out.
+    session = models.BooleanField(default=False)
 
     class Meta:
         ordering: ClassVar = ["-created_at", "prefix"]

@@ -74,6 +74,7 @@ class TokenView:
     last_used_at: datetime | None
     revoked_at: datetime | None
     valid: bool
+    session: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ def token_view(row: "models.Token") -> TokenView:
         last_used_at=row.last_used_at,
         revoked_at=row.revoked_at,
         valid=row.revoked_at is None and not over,
+        session=row.session,
     )
 
 
@@ -244,11 +246,11 @@ def set_password(
     return user_view(row)
 
 
-def change_password(scope: Scope, old: str, new: str) -> UserView:
+def change_password(scope: Scope, old: str, new: str, *, keep_session: str = "") -> UserView:
     """Change one's own password. Raises ``LoginFailed`` where ``old`` is wrong,
     :class:`PasswordRefused`.
 
-    Sessions end with it; the caller keeps the one that asked, if that is wanted.
+    Sessions end with it, but for the one whose token has the prefix ``keep_session``.
     """
     with audited(scope, Operation.ACCOUNT_CHANGE_PASSWORD) as attempt:
         row = _self(scope, Operation.ACCOUNT_CHANGE_PASSWORD)
@@ -260,6 +262,8 @@ def change_password(scope: Scope, old: str, new: str) -> UserView:
         _set_password(row, new)
         row.must_change_password = False
         row.save(using=scope.site.catalog.alias)
+        sessions = scope.site.catalog.tokens.filter(owner=row, session=True, revoked_at=None)
+        sessions.exclude(prefix=keep_session).update(revoked_at=clock.now())
     return user_view(row)
 
 
@@ -283,11 +287,17 @@ def issue_token(
         row = rows.model(
             name=name, owner=owner, scopes=[str(one) for one in parsed], expires_at=expires_at
         )
-        token = f"dozo_{row.prefix}_{_random(43)}"
-        row.secret_hash = token_hash(token)
+        token = seal_token(row)
         row.save(using=scope.site.catalog.alias, force_insert=True)
         attempt.on(row)
     return IssuedToken(token=token, view=token_view(row))
+
+
+def seal_token(row: "models.Token") -> str:
+    """Give a new token its secret; the whole token, of which only the hash is kept."""
+    token = f"dozo_{row.prefix}_{_random(43)}"
+    row.secret_hash = token_hash(token)
+    return token
 
 
 def list_tokens(scope: Scope) -> list[TokenView]:

@@ -184,6 +184,40 @@ def audited(
         raise
 
 
+@contextmanager
+def recorded(
+    scope: Scope,
+    operation: Operation,
+    *,
+    reference: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> Iterator[Attempt]:
+    """As :func:`audited`, for what the hypervisor or the vault does: no transaction is held.
+
+    What was done there cannot be taken back, so the entry follows it.
+    """
+    attempt = Attempt(
+        about=AuditObject(kind=operation.group, name=reference), detail=dict(detail or {})
+    )
+    outcome = Outcome.DONE
+    try:
+        yield attempt
+    except BaseException as error:
+        outcome = outcome_of(error)
+        attempt.detail["error"] = code_of(error)
+        raise
+    finally:
+        record(
+            scope.site,
+            scope.actor,
+            operation,
+            attempt.about,
+            outcome=outcome,
+            detail=attempt.detail,
+            source=scope.source,
+        )
+
+
 def refused(
     scope: Scope,
     operation: Operation,

@@ -88,9 +88,9 @@ def submit(
     The same key from the same actor answers with the first job and does nothing else. Raises
     what the kind's ``prepare`` raises, and :class:`KeyUsedOtherwise`.
     """
-    known = _known(scope, kind, idempotency_key)
-    if known is not None:
-        return known
+    there = known(scope, kind, idempotency_key)
+    if there is not None:
+        return there
     try:
         prepared = kind.prepare(scope, params)
         if kind.foresee is not None:
@@ -162,14 +162,15 @@ def enqueue(
                 )
     except IntegrityError:
         # Somebody with the same key was faster.
-        known = _known(scope, kind, idempotency_key)
-        if known is None:
+        there = known(scope, kind, idempotency_key)
+        if there is None:
             raise
-        return known
+        return there
     return Queued(job_id=row.job_id, new=True)
 
 
-def _known(scope: "Scope", kind: JobKind, key: str | None) -> Queued | None:
+def known(scope: "Scope", kind: JobKind, key: str | None) -> Queued | None:
+    """The job that the actor asked for with this key; None without. :class:`KeyUsedOtherwise`."""
     if key is None:
         return None
     row = scope.site.catalog.jobs.filter(actor=scope.actor.name, idempotency_key=key).first()

@@ -232,6 +232,8 @@ def authenticate(site: Site, token: str) -> Actor:
     if row.last_used_at is None or now - row.last_used_at >= _TOUCH_EVERY:
         site.catalog.tokens.filter(prefix=row.prefix).update(last_used_at=now)
     owner = actor_of(row.owner)
+    if row.session:
+        return owner
     return Actor(
         kind=ActorKind.TOKEN,
         name=f"token:{row.owner.username}/{row.prefix}",

@@ -1,5 +1,6 @@
 """A tenant's policy, applied: what is asked for, against what the tenant may do."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db.models import Sum
@@ -8,6 +9,7 @@ from dozo import hypervisor
 from dozo.model import clock
 from dozo.model import policy as rules
 from dozo.model import policy_checks as checks
+from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.policy import (
     ParallelScope,
     Policy,
@@ -27,6 +29,24 @@ if TYPE_CHECKING:
     from dozo.services.capture_plan import CapturePlan
     from dozo.services.restore_server import ServerPlan
     from dozo.services.site import Site
+
+
+@dataclass(eq=False)
+class OtherTenant(DozoError):
+    """A volume and a server of different tenants were to come together."""
+
+    code = "volume.other_tenant"
+    kind = ErrorKind.REFUSED
+    text = (
+        "volume {self.volume} is {self.of}'s and server {self.server} is {self.to}'s:"
+        " they do not go together"
+    )
+    hint = "Give the server to the other tenant first, if it is meant."
+    volume: str
+    of: str
+    server: str
+    to: str
+
 
 # Asked for like a mode: stop the server, snapshot it offline, start it again.
 STOP = "stop-snapshot-start"
@@ -155,6 +175,13 @@ def refuse_restore_size(site: "Site", tenant: "models.Tenant", plan: "ServerPlan
     )
     checks.refuse_restore_place(policy, networks=[plan.network.value])
     checks.refuse_restore_limits(policy, used_resources(site, tenant), planned)
+
+
+def refuse_attach(volume: "models.Volume", server: "models.Server") -> None:
+    """May this volume go to this server? Raises :class:`OtherTenant`, ``RestoreKindRefused``."""
+    checks.refuse_restore_kind(of(volume.tenant), RestoreKind.ATTACH)
+    if volume.tenant_id != server.tenant_id:
+        raise OtherTenant(volume.name, volume.tenant.name, server.name, server.tenant.name)
 
 
 def refuse_disk(site: "Site", tenant: "models.Tenant", bytes_volume: int) -> None:

@@ -1,6 +1,7 @@
 """One site, opened: its settings, catalog, vault and hypervisor, each loaded when first needed."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Site:
         self.catalog = catalog
         self._vault: Vault | None = None
         self._host: Host | None = None
+        # Several threads may ask for what nobody has opened yet.
+        self._opening = threading.Lock()
 
     @classmethod
     def open(cls, home: Path) -> Self:
@@ -96,18 +99,23 @@ class Site:
     @property
     def vault(self) -> "Vault":
         """This site's vault, opened with this site's keys."""
-        if self._vault is None:
-            self._vault = self._open_vault(self.settings.vault)
-        return self._vault
+        with self._opening:
+            if self._vault is None:
+                self._vault = self._open_vault(self.settings.vault)
+            return self._vault
 
     @property
     def host(self) -> "Host":
-        """The hypervisor; ``LibvirtUnavailable`` where it does not answer."""
-        if self._host is None:
-            from dozo.hypervisor import Host  # noqa: PLC0415  loads libvirt
+        """The hypervisor; ``LibvirtUnavailable`` where it does not answer.
 
-            self._host = Host.connect(self.settings.libvirt)
-        return self._host
+        A connection that broke is made anew: a site may stay open for months.
+        """
+        from dozo.hypervisor import Host  # noqa: PLC0415  loads libvirt
+
+        with self._opening:
+            if self._host is None or not self._host.is_alive():
+                self._host = Host.connect(self.settings.libvirt)
+            return self._host
 
     def peer_vault(self, peer: Peer) -> "Vault":
         """A peer's vault, opened with whatever of this site's keys fits.

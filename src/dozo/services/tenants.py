@@ -217,3 +217,17 @@ def set_tags(
         row.tags = tags.merged(row.tags_by_hand, in_metadata)
         row.save(using=scope.site.catalog.alias, update_fields=["tags", "tags_by_hand"])
     return row
+
+
+def replace_tags(scope: Scope, server: str, wanted: Iterable[str]) -> "models.Server":
+    """Make these the tags that were given by hand. Raises as :func:`set_tags`."""
+    tags_wanted = set(wanted)
+    detail = {"tags": sorted(tags_wanted)}
+    with audited(scope, Operation.SERVER_TAG, reference=server, detail=detail) as attempt:
+        row = scope.server(server, Operation.SERVER_TAG)
+        attempt.on(row)
+        in_metadata = set(row.tags) - set(row.tags_by_hand)
+        row.tags_by_hand = tags.checked(tags_wanted)
+        row.tags = tags.merged(row.tags_by_hand, in_metadata)
+        row.save(using=scope.site.catalog.alias, update_fields=["tags", "tags_by_hand"])
+    return row

@@ -1,9 +1,12 @@
 """What people and programs are shown of the catalog: plain values, newest first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from django.db.models import Count, Max
 
 from dozo.services.hints import in_words
 from dozo.services.site import Site
@@ -46,6 +49,7 @@ class ServerView:
     tracking: str
     volumes: tuple[VolumeView, ...]
     newest_recovery_point_at: datetime | None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,37 @@ _WORST_FIRST = ("damaged", "missing", "copying", "stored", "verified")
 
 def volume_view(row: "models.Volume") -> VolumeView:
     """One volume."""
-    taken = row.snapshots.filter(deleted_at=None)
-    newest = taken.first()
+    taken = row.snapshots.filter(deleted_at=None).aggregate(
+        count=Count("pk"), newest=Max("created_at")
+    )
+    return _volume_view(row, (taken["count"], taken["newest"]))
+
+
+def volume_views(site: Site, rows: Iterable["models.Volume"]) -> list[VolumeView]:
+    """Volumes in the order given, with as many queries for many as for one."""
+    rows = list(rows)
+    taken = _taken_of(site, [row.volume_id for row in rows])
+    return [_volume_view(row, taken.get(row.volume_id, (0, None))) for row in rows]
+
+
+_Taken = tuple[int, datetime | None]
+
+
+def _taken_of(site: Site, volume_ids: "list[UUID]") -> "dict[UUID, _Taken]":
+    """How many snapshots each volume has, and when the newest was taken."""
+    found: dict[UUID, _Taken] = {}
+    for part in _parts(volume_ids):
+        counted = (
+            site.catalog.snapshots.filter(volume_id__in=part, deleted_at=None)
+            .order_by()
+            .values("volume_id")
+            .annotate(count=Count("pk"), newest=Max("created_at"))
+        )
+        found |= {one["volume_id"]: (one["count"], one["newest"]) for one in counted}
+    return found
+
+
+def _volume_view(row: "models.Volume", taken: _Taken) -> VolumeView:
     return VolumeView(
         volume=str(row.volume_id),
         name=row.name,
@@ -143,8 +176,8 @@ def volume_view(row: "models.Volume") -> VolumeView:
         restoring=row.restoring_snapshot or None,
         origin_snapshot=row.origin_snapshot or None,
         refused_reason=row.excluded_reason or None,
-        snapshots=taken.count(),
-        newest_snapshot_at=newest.created_at if newest else None,
+        snapshots=taken[0],
+        newest_snapshot_at=taken[1],
     )
 
 
@@ -152,6 +185,39 @@ def server_view(row: "models.Server") -> ServerView:
     """One server with its volumes."""
     newest = row.recovery_points.first()
     attached = row.volumes.filter(state="attached").select_related("server")
+    return _server_view(
+        row, [volume_view(volume) for volume in attached], newest.created_at if newest else None
+    )
+
+
+def server_views(site: Site, rows: Iterable["models.Server"]) -> list[ServerView]:
+    """Servers in the order given, with as many queries for many as for one."""
+    rows = list(rows)
+    volumes: dict[UUID, list[models.Volume]] = {}
+    newest: dict[UUID, datetime] = {}
+    for part in _parts([row.uuid for row in rows]):
+        attached = site.catalog.volumes.filter(server_id__in=part, state="attached")
+        for volume in attached.select_related("server"):
+            assert volume.server_id is not None  # noqa: S101  they were looked for by it
+            volumes.setdefault(volume.server_id, []).append(volume)
+        points = site.catalog.recovery_points.filter(server_id__in=part).order_by()
+        for one in points.values("server_id").annotate(newest=Max("created_at")):
+            newest[one["server_id"]] = one["newest"]
+    flat = [volume for group in volumes.values() for volume in group]
+    shown = {view.volume: view for view in volume_views(site, flat)}
+    return [
+        _server_view(
+            row,
+            [shown[str(volume.volume_id)] for volume in volumes.get(row.uuid, ())],
+            newest.get(row.uuid),
+        )
+        for row in rows
+    ]
+
+
+def _server_view(
+    row: "models.Server", volumes: list[VolumeView], newest: datetime | None
+) -> ServerView:
     return ServerView(
         server=str(row.uuid),
         name=row.name,
@@ -159,8 +225,9 @@ def server_view(row: "models.Server") -> ServerView:
         present=row.present,
         state=row.state if row.present else "gone",
         tracking=row.tracking,
-        volumes=tuple(volume_view(volume) for volume in attached),
-        newest_recovery_point_at=newest.created_at if newest else None,
+        volumes=tuple(volumes),
+        newest_recovery_point_at=newest,
+        tags=tuple(row.tags),
     )
 
 
@@ -206,10 +273,30 @@ def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotVi
 
 def recovery_point_view(site: Site, row: "models.RecoveryPoint") -> RecoveryPointView:
     """One recovery point; *complete* when every member is in this site's vault."""
-    present = list(
-        row.snapshots.filter(deleted_at=None).select_related(*_SNAPSHOT_RELATED).order_by("name")
-    )
-    views = snapshot_views(site, present)
+    return recovery_point_views(site, [row])[0]
+
+
+def recovery_point_views(
+    site: Site, rows: Iterable["models.RecoveryPoint"]
+) -> list[RecoveryPointView]:
+    """Recovery points in the order given, with as many queries for many as for one."""
+    rows = list(rows)
+    members: list[models.Snapshot] = []
+    for part in _parts([row.recovery_point_id for row in rows]):
+        members += (
+            site.catalog.snapshots.filter(recovery_point_id__in=part, deleted_at=None)
+            .select_related(*_SNAPSHOT_RELATED)
+            .order_by("name")
+        )
+    grouped: dict[str, list[SnapshotView]] = {}
+    for view in snapshot_views(site, members):
+        grouped.setdefault(str(view.recovery_point), []).append(view)
+    return [_recovery_point_view(site, row, grouped.get(row.recovery_point_id, [])) for row in rows]
+
+
+def _recovery_point_view(
+    site: Site, row: "models.RecoveryPoint", views: list[SnapshotView]
+) -> RecoveryPointView:
     own = site.settings.name
     here = {view.volume_id for view in views if view.copies.get(own, "missing") in _USABLE}
     missing = tuple(one["device"] for one in row.members if one["volume_id"] not in here)
@@ -239,6 +326,17 @@ _USABLE = ("stored", "verified")
 
 def template_view(site: Site, row: "models.Template") -> TemplateView:
     """One template."""
+    return template_views(site, [row])[0]
+
+
+def template_views(site: Site, rows: Iterable["models.Template"]) -> list[TemplateView]:
+    """Templates in the order given."""
+    rows = list(rows)
+    copies = _copies(site, [row.snapshot_id for row in rows])
+    return [_template_view(row, copies.get(row.snapshot_id, {})) for row in rows]
+
+
+def _template_view(row: "models.Template", copies: dict[str, str]) -> TemplateView:
     server = row.facts.get("server") or {}
     return TemplateView(
         template=row.snapshot_id,
@@ -248,20 +346,20 @@ def template_view(site: Site, row: "models.Template") -> TemplateView:
         source_snapshot=row.source_snapshot,
         source_server=server.get("name"),
         tenant=row.tenant.name,
-        copies=_copies(site, [row.snapshot_id]).get(row.snapshot_id, {}),
+        copies=copies,
     )
 
 
 def list_servers(site: Site, *, gone: bool = False) -> list[ServerView]:
     """The servers on the hypervisor; with ``gone`` those that only snapshots know too."""
     rows = site.catalog.servers.select_related("tenant")
-    return [server_view(row) for row in (rows.all() if gone else rows.filter(present=True))]
+    return server_views(site, rows.all() if gone else rows.filter(present=True))
 
 
 def list_volumes(site: Site, *, gone: bool = False) -> list[VolumeView]:
     """The volumes at this site; with ``gone`` those that only snapshots know too."""
     rows = site.catalog.volumes.select_related("server")
-    return [volume_view(row) for row in (rows.all() if gone else rows.exclude(state="gone"))]
+    return volume_views(site, rows.all() if gone else rows.exclude(state="gone"))
 
 
 def list_snapshots(
@@ -287,21 +385,27 @@ def list_recovery_points(site: Site, *, server: str | None = None) -> list[Recov
     rows = site.catalog.recovery_points.select_related("server")
     if server is not None:
         rows = rows.filter(server=site.catalog.server(server))
-    views = (recovery_point_view(site, row) for row in rows)
-    return [view for view in views if view.snapshots]
+    return [view for view in recovery_point_views(site, rows) if view.snapshots]
 
 
 def list_templates(site: Site) -> list[TemplateView]:
     """Templates, newest first."""
     rows = site.catalog.templates.filter(deleted_at=None).select_related("tenant")
-    return [template_view(site, row) for row in rows]
+    return template_views(site, rows)
 
 
 def _copies(site: Site, snapshot_ids: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    # SQLite binds at most a few ten thousand values in one query.
-    for start in range(0, len(snapshot_ids), 5000):
-        part = snapshot_ids[start : start + 5000]
+    for part in _parts(snapshot_ids):
         for copy in site.catalog.copies.filter(snapshot_id__in=part).select_related("site"):
             found.setdefault(copy.snapshot_id, {})[copy.site.name] = copy.state
     return found
+
+
+_Key = TypeVar("_Key")
+
+
+def _parts(keys: list[_Key]) -> Iterator[list[_Key]]:
+    """SQLite binds at most a few ten thousand values in one query."""
+    for start in range(0, len(keys), 5000):
+        yield keys[start : start + 5000]

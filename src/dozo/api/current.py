@@ -1,0 +1,67 @@
+"""What the API serves, and what a request says about who asks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django.http import HttpRequest
+
+from dozo.services.access import Actor, Role, Scope
+from dozo.services.access import ActorKind as Kind
+from dozo.services.admission import Limits
+from dozo.services.site import Site
+
+STATE = "dozo.current"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """The site that is served. It stays open for as long as the application runs.
+
+    ``cancel`` tells the worker that a run of a job is not wanted any more; ``alive`` says which of
+    the worker's loops go on.
+    """
+
+    site: Site
+    limits: Limits
+    cancel: Callable[[str], object]
+    alive: Callable[[], dict[str, bool]]
+
+
+LOCAL = Actor(kind=Kind.SYSTEM, name="system:local", role=Role.OPERATOR)
+"""Whoever can open the socket in the home: root and the service's own user."""
+
+
+def current_of(request: HttpRequest) -> Current:
+    """What this request is served from."""
+    return cast("Current", asgi_scope(request)[STATE])
+
+
+def asgi_scope(request: HttpRequest) -> dict[str, Any]:
+    """The server's own description of the request."""
+    return cast("dict[str, Any]", request.scope)  # type: ignore[attr-defined]  # an ASGI request
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Whether it came over the socket in the home. Only the server can say that."""
+    return bool((asgi_scope(request).get("state") or {}).get("local"))
+
+
+def source_of(request: HttpRequest) -> str:
+    """The address it came from."""
+    if is_local(request):
+        return "local"
+    client = asgi_scope(request).get("client")
+    return str(client[0]) if client else ""
+
+
+def scope_of(request: HttpRequest) -> Scope:
+    """The site as whoever asks sees it."""
+    actor = cast("Actor", request.auth)  # type: ignore[attr-defined]  # ninja puts it there
+    return Scope(current_of(request).site, actor, source=source_of(request))
+
+
+def token_of(request: HttpRequest) -> str:
+    """The token that came with the request; empty without one."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""

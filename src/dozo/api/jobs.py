@@ -1,0 +1,126 @@
+"""Jobs: /jobs, their logs and their events."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from django.http import HttpRequest, StreamingHttpResponse
+from ninja import Query, Router
+from pydantic import Field
+
+from dozo.api import events
+from dozo.api.current import current_of, scope_of
+from dozo.api.fields import Instant
+from dozo.api.paging import Page, PageQuery, Text, cut
+from dozo.api.routes import Canceller, needs
+from dozo.model.job_states import JobState
+from dozo.services import job_queue, job_requests
+from dozo.services.access import Operation
+from dozo.services.job_queue import JobView
+
+router = Router()
+
+_ENDED = [one.value for one in job_queue.ENDED]
+
+
+class JobQuery(PageQuery):
+    """Which jobs."""
+
+    sort: Literal["created_at", "-created_at"] = "-created_at"
+    state: JobState | None = None
+    active: bool | None = Field(None, description="True: not ended yet; false: ended.")
+    kind: Text | None = None
+    tenant: Text | None = None
+    actor: Text | None = None
+    object: Text | None = Field(None, description="The id of what it is about.")
+    since: Instant | None = Field(None, description="Asked for at or after this time.")
+    until: Instant | None = Field(None, description="Asked for before this time.")
+
+
+@router.get("/jobs", response=Page[JobView], **needs(Operation.JOB_LIST))
+def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> object:
+    """List jobs."""
+    scope = scope_of(request)
+    scope.permit(Operation.JOB_LIST)
+    wanted: dict[str, Any] = {
+        "state": query.state.value if query.state else None,
+        "kind": query.kind,
+        "tenant__name": query.tenant,
+        "actor": query.actor,
+        "object_id": query.object,
+        "created_at__gte": query.since,
+        "created_at__lt": query.until,
+    }
+    rows = scope.jobs.filter(**{name: one for name, one in wanted.items() if one is not None})
+    if query.active is not None:
+        rows = rows.exclude(state__in=_ENDED) if query.active else rows.filter(state__in=_ENDED)
+    part = cut(rows.select_related("tenant"), query, query.sort)
+    return part.page(job_queue.views(scope.site, part.rows, current_of(request).limits))
+
+
+@router.get("/jobs/{job_id}", response=JobView, **needs(Operation.JOB_SHOW))
+def show_job(request: HttpRequest, job_id: str) -> object:
+    """Show a job: its state, its progress, what it waits for, its result."""
+    scope = scope_of(request)
+    row = scope.job(job_id, Operation.JOB_SHOW)
+    return job_queue.views(scope.site, [row], current_of(request).limits)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineView:
+    """A line of a job's log."""
+
+    line: int
+    at: datetime
+    text: str
+
+
+class LogQuery(PageQuery):
+    """Which lines."""
+
+    limit: int = Field(500, ge=1, le=500, description="How many at most.")
+    after: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="Only lines behind this one."
+    )
+
+
+@router.get("/jobs/{job_id}/log", response=Page[LineView], **needs(Operation.JOB_SHOW))
+def show_job_log(request: HttpRequest, job_id: str, query: Query[LogQuery]) -> object:
+    """Show what a job said, oldest first."""
+    scope = scope_of(request)
+    row = scope.job(job_id, Operation.JOB_SHOW)
+    rows = scope.site.catalog.job_lines.filter(job=row)
+    if query.after is not None:
+        rows = rows.filter(id__gt=query.after)
+    part = cut(rows, query, "id")
+    return part.page([LineView(line=one.pk, at=one.at, text=one.text) for one in part.rows])
+
+
+@router.post("/jobs/{job_id}/cancel", response=JobView, **needs(Operation.JOB_CANCEL))
+def cancel_job(request: HttpRequest, job_id: str) -> object:
+    """End a job: at once if it has not begun, else at its next sign of life."""
+    scope = scope_of(request)
+    row = job_requests.cancel(scope, job_id, Canceller(request))
+    return job_queue.views(scope.site, [row], current_of(request).limits)[0]
+
+
+_EVENTS = {
+    "responses": {
+        200: {
+            "description": "Server-sent events: `progress`, `line`, `end`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    }
+}
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    openapi_extra={**needs(Operation.JOB_SHOW)["openapi_extra"], **_EVENTS},
+    response={200: None},
+)
+def show_job_events(request: HttpRequest, job_id: str) -> StreamingHttpResponse:
+    """Follow a job until it ends, as server-sent events."""
+    scope = scope_of(request)
+    row = scope.job(job_id, Operation.JOB_SHOW)
+    return events.response(request, row.job_id)

@@ -1,0 +1,129 @@
+"""The one place where errors become HTTP answers: RFC 9457 problems."""
+
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja.errors import HttpError, ValidationError
+from pydantic import BaseModel, ConfigDict
+
+from dozo.api import errors
+from dozo.api.render import to_json
+from dozo.model.errors import DozoError, ErrorKind
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: dict[ErrorKind, int] = {
+    ErrorKind.FAILED: 500,
+    ErrorKind.USAGE: 400,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.REFUSED: 409,
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.FORBIDDEN: 403,
+    ErrorKind.THROTTLED: 429,
+    ErrorKind.DAMAGED: 500,
+    ErrorKind.UNAVAILABLE: 503,
+}
+# Errors for which HTTP has a word of its own.
+_STATUS_OF_CODE = {
+    "schedule.changed": 412,
+    "user.changed": 412,
+    "policy.changed": 412,
+    "api.request_invalid": 422,
+    "api.media_type_unknown": 415,
+    "api.body_too_large": 413,
+    "api.body_too_slow": 408,
+    "api.method_not_allowed": 405,
+}
+ALL_STATUSES = sorted({*STATUSES.values(), *_STATUS_OF_CODE.values()})
+
+
+class Problem(BaseModel):
+    """What went wrong. ``kind`` and ``code`` do not change; further members are the facts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    kind: str
+    hint: str
+    retry: str
+
+
+def status_of(error: DozoError) -> int:
+    """The HTTP status of an error."""
+    return _STATUS_OF_CODE.get(error.code, STATUSES[error.kind])
+
+
+def response_of(error: DozoError) -> HttpResponse:
+    """An error as an HTTP answer."""
+    status = status_of(error)
+    body: dict[str, Any] = {
+        **error.details(),
+        "type": f"urn:dozo:error:{error.code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+        "kind": error.kind.value,
+        "hint": error.hint_text(),
+        "retry": error.retry.value,
+    }
+    response = HttpResponse(to_json(body), status=status, content_type=MEDIA_TYPE)
+    if status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="dozo"'
+    if status == 429:
+        response["Retry-After"] = str(body.get("seconds", 1))
+    if isinstance(error, errors.MethodNotAllowed):
+        response["Allow"] = error.allowed
+    return response
+
+
+def of_error(_request: HttpRequest, error: DozoError) -> HttpResponse:
+    """An error that Dozo raised on purpose."""
+    return response_of(error)
+
+
+def of_invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """A request that does not fit the schema; what was sent is not repeated."""
+    found = [
+        {
+            "where": ".".join(str(part) for part in one["loc"]),
+            "problem": str(one["msg"]),
+            "type": str(one["type"]),
+        }
+        for one in error.errors[:50]
+    ]
+    first = found[0] if found else {"where": "request", "problem": "it is not valid"}
+    summary = f"{first['where']}: {first['problem']}"
+    return response_of(errors.RequestInvalid(summary, [dict(one) for one in found]))
+
+
+def of_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """What ninja refuses by itself: a body that it cannot parse, mostly."""
+    if isinstance(error.__cause__, DozoError):
+        return response_of(error.__cause__)
+    if error.status_code == 400:
+        return response_of(errors.BodyInvalid("it is not JSON"))
+    return of_unexpected(request, error)
+
+
+def of_missing(_request: HttpRequest, exception: Exception | Http404) -> HttpResponse:  # noqa: ARG001
+    """An address that leads nowhere."""
+    return response_of(errors.RouteUnknown())
+
+
+def of_unexpected(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """A defect: the asker gets a reference, the log gets the rest."""
+    reference = secrets.token_hex(6)
+    log.error(
+        "unexpected error %s in %s %s", reference, request.method, request.path, exc_info=error
+    )
+    return response_of(errors.Unexpected(reference))
