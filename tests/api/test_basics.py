@@ -52,7 +52,7 @@ def test_a_narrow_token_may_do_what_it_names_and_no_more(world: World) -> None:
 
 def test_the_socket_in_the_home_needs_no_token(world: World) -> None:
     body = world.local("GET", "/account").json()
-    assert (body["actor"], body["role"]) == ("system:local", "operator")
+    assert (body["actor"], body["role"]) == ("local", "operator")
     assert world.local("GET", "/servers").json()["total"] == 2
     problem(world.get("/account", None), 401, "access.login_required")
     # A token that is sent counts, also there.

@@ -28,7 +28,7 @@ class Current:
     alive: Callable[[], dict[str, bool]]
 
 
-LOCAL = Actor(kind=Kind.SYSTEM, name="system:local", role=Role.OPERATOR)
+LOCAL = Actor(kind=Kind.USER, name="local", role=Role.OPERATOR)
 """Whoever can open the socket in the home: root and the service's own user."""
 
 

@@ -95,7 +95,7 @@ def account(scope: Scope) -> AccountView:
     return AccountView(
         actor=actor.name,
         kind=actor.kind.value,
-        username=row.username if row else actor.name.partition(":")[2],
+        username=row.username if row else actor.name.rpartition(":")[2],
         display_name=row.display_name if row else "",
         email=row.email if row else "",
         language=row.language if row else "en",

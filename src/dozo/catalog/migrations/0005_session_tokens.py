@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('catalog', '0004_generations_lowered'),
+        ("catalog", "0004_generations_lowered"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='token',
-            name='session',
+            model_name="token",
+            name="session",
             field=models.BooleanField(default=False),
         ),
     ]
