@@ -19,13 +19,13 @@ from types import FrameType
 
 import uvicorn
 
+from dozo.api import Current, application
 from dozo.daemon import listen, logs, systemd
 from dozo.daemon.around import App, Around, Endpoint
 from dozo.daemon.health import Health, Readiness
 from dozo.daemon.home_lock import HomeLock
 from dozo.daemon.logs import LogFormat
 from dozo.daemon.metrics import Metrics
-from dozo.daemon.stand_in import Current, application
 from dozo.daemon.worker import Worker, limits_of
 from dozo.services import accounts
 from dozo.services.site import Site
