@@ -20,6 +20,8 @@ from dozo.services.site import Site
 from .access_support import PASSWORD, SYSTEM, TestClock, add_server, add_user, system
 from .support import NOON, MadeServer, random_bytes, store
 
+pytestmark = pytest.mark.postgres
+
 
 def trail(site: Site) -> list[tuple[str, str, str, str]]:
     return [

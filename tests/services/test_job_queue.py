@@ -22,6 +22,8 @@ from dozo.services.work import Cancelled, Work
 from .jobs import Held
 from .support import make_site
 
+pytestmark = pytest.mark.postgres
+
 
 @dataclass(eq=False)
 class Passing(DozoError):

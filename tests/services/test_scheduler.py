@@ -21,6 +21,8 @@ from dozo.services.site import Site
 
 from .support import MadeServer, make_site, random_bytes, store
 
+pytestmark = pytest.mark.postgres
+
 START = datetime(2026, 3, 2, 11, 30, tzinfo=UTC)
 HOURLY = {"kind": "hourly", "minute": 0, "zone": "UTC"}
 

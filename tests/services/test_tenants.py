@@ -18,6 +18,8 @@ from dozo.services.site import Site
 from .access_support import add_server, add_user
 from .support import MadeServer, later, random_bytes, store
 
+pytestmark = pytest.mark.postgres
+
 
 @pytest.fixture
 def operator(main: Site) -> Scope:

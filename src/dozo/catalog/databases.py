@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
+
+# What says that the database is away, or busy for too long: the same may go well later.
+PASSING = (OperationalError, InterfaceError)
 
 _lock = threading.RLock()
 _uses: Counter[str] = Counter()

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseProblem
+from django.db import connections
 
 from dozo.daemon import logs
-from dozo.jobs import JobRunner
+from dozo.jobs import JobInterrupted, JobRunner
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import job_queue, job_run, leftovers, scheduler, upkeep
 from dozo.services.admission import Limits
+from dozo.services.patience import ServiceStopping
 from dozo.services.settings import FILE_NAME
 from dozo.services.site import Site
 
@@ -27,6 +29,7 @@ _DISPATCH_SECONDS = 0.3
 _SCHEDULE_SECONDS = 1.0
 _UPKEEP_SECONDS = 5.0
 _ADOPT_SECONDS = 5.0
+_MEND_SECONDS = 5.0
 _CLEAN_SECONDS = 60.0
 # A loop whose turn takes longer does not go on any more.
 _LONGEST_TURN_SECONDS = 900.0
@@ -92,6 +95,7 @@ class Worker:
         self._repeat("schedules", _SCHEDULE_SECONDS, scheduler.tick)
         arrivals = upkeep.Arrivals()
         self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
+        self._repeat("mend", _MEND_SECONDS, self._mend)
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
         if several:
             self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
@@ -128,13 +132,27 @@ class Worker:
     def _execute(self, run_id: str) -> None:
         with logs.about(job=run_id.partition(".")[0]):
             log.info("job begins")
-            job_run.execute(self._home, run_id, stopping=self._stopping.is_set)
+            try:
+                job_run.execute(self._home, run_id, stopping=self._stopping.is_set)
+            except ServiceStopping as error:
+                raise JobInterrupted from error
             log.info("job ends")
 
     def _dispatch(self, site: Site) -> None:
         runner = self._runner
         if runner is not None:
             job_queue.dispatch(site, runner, limits_of(site), QUEUE)
+
+    def _mend(self, site: Site) -> None:
+        runner = self._runner
+        if runner is None:
+            return
+        for run_id in job_queue.silent(site):
+            state = runner.state(run_id)
+            if state is None:
+                runner.submit(run_id, QUEUE)
+            elif state.is_final:
+                job_run.settle(site, run_id)
 
     def _adopt(self, _site: Site) -> None:
         runner = self._runner
@@ -196,7 +214,7 @@ class _Loop:
         """Whether it went well."""
         try:
             self._act(self._current())
-        except (DozoError, DatabaseError) as error:
+        except (DozoError, DatabaseProblem) as error:
             log.warning("%s: %s", self.name, error)
         except Exception:
             log.exception("%s broke", self.name)

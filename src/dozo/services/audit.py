@@ -15,8 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
-from django.db import transaction
-
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services import access
@@ -161,7 +159,8 @@ def audited(
     site = scope.site
     try:
         # durable: an entry about a refusal must outlive the change that it refused.
-        with transaction.atomic(using=site.catalog.alias, durable=True):
+        # One at a time, so that what the block has read still holds when it writes.
+        with site.catalog.turn("changes", durable=True):
             yield attempt
             record(
                 site,

@@ -6,10 +6,11 @@ handed to it runs, also after a crash; each attempt is handed over under a name 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import IntegrityError
+from django.db.models import Q
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
     from dozo.catalog.models_jobs import Job, ScheduleRun
     from dozo.services.access import Scope
+
+_SILENT_SECONDS = 15.0
+_DISPATCHED = ("attempt", "state", "dispatched_at", "started_at", "executions")
+_CANCELLED = ("state", "finished_at", "error_code", "error_text", "cancel_asked_at")
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED)
 ACTIVE = (JobState.RUNNING, JobState.CANCELLING)
@@ -202,7 +207,8 @@ def dispatch(site: Site, runner: Runner, limits: Limits, queue: str) -> list[str
             row.dispatched_at = clock.now()
             row.started_at = None
             row.executions = 0
-            row.save(using=site.catalog.alias)
+            # Never the whole row: a beat may be writing its progress.
+            row.save(using=site.catalog.alias, update_fields=_DISPATCHED)
     for job_id in decision.start:
         runner.submit(run_id(rows[job_id]), queue)
     return list(decision.start)
@@ -212,6 +218,16 @@ def hand_over_again(site: Site, runner: Runner, queue: str) -> None:
     """Hand over every job that is to run; the runner knows those that it has."""
     for row in site.catalog.jobs.filter(state__in=ACTIVE):
         runner.submit(run_id(row), queue)
+
+
+def silent(site: Site) -> list[str]:
+    """The attempts that are to run and have given no sign of life for a while.
+
+    Their hand-over failed, or their run ended and nobody could write it down.
+    """
+    since = clock.now() - timedelta(seconds=_SILENT_SECONDS)
+    rows = site.catalog.jobs.filter(state__in=ACTIVE, dispatched_at__lt=since)
+    return [run_id(row) for row in rows.filter(Q(beat_at=None) | Q(beat_at__lt=since))]
 
 
 def _expire(site: Site) -> None:
@@ -267,7 +283,7 @@ def cancel(site: Site, row: "Job", runner: Runner | None = None) -> JobState:
         elif row.state == JobState.RUNNING:
             row.state = JobState.CANCELLING
         row.cancel_asked_at = row.cancel_asked_at or clock.now()
-        row.save(using=site.catalog.alias)
+        row.save(using=site.catalog.alias, update_fields=_CANCELLED)
     if runner is not None:
         runner.cancel(run_id(row))
     return JobState(row.state)

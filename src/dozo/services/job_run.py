@@ -4,20 +4,23 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from dozo.catalog.databases import PASSING
+from dozo.catalog.errors import CatalogLost
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import Backoff, JobState
 from dozo.services import operations
 from dozo.services.job_kinds import JobKind, JobKindUnknown
 from dozo.services.job_queue import ACTIVE
-from dozo.services.job_work import JobWork, ServiceStopping, beating
+from dozo.services.job_work import JobWork, beating
+from dozo.services.patience import ServiceStopping, patiently
 from dozo.services.site import Site
 from dozo.services.work import Cancelled
 
@@ -36,28 +39,46 @@ def execute(home: Path, run_id: str, *, stopping: Callable[[], bool] = lambda: F
     """Run the attempt ``run_id`` of a job of the site in ``home``; its row tells how it ended.
 
     Called again after a crash it runs again, or ends the job, as its kind wants it. An attempt
-    that has ended already is left alone.
+    that has ended already is left alone. A catalog that is away is waited for; raises
+    ``ServiceStopping`` where that cannot be, and then is to be called again.
     """
-    job_id, _, attempt = run_id.partition(".")
-    with Site.open(home) as site:
-        row = _begin(site, job_id, int(attempt or 0))
+    with patiently(lambda: Site.open(home), stopping=stopping) as site:
+        found = patiently(lambda: _running(site, run_id), stopping=stopping)
+        if found is None:
+            return
+        execution = found.executions + 1
+        row = patiently(lambda: _begin(site, run_id, execution), stopping=stopping)
         if row is None:
             return
         work = JobWork(row.title, _quiet_seconds(row))
-        with beating(site, job_id, work, stopping):
+        with beating(site, row, work, stopping):
             columns = _outcome(site, row, work)
-        _finish(site, row, columns)
+        patiently(lambda: _finish(site, row, columns), stopping=stopping)
 
 
-def _begin(site: Site, job_id: str, attempt: int) -> "Job | None":
+def _running(site: Site, run_id: str) -> "Job | None":
+    """The row of an attempt that has not ended."""
+    job_id, _, attempt = run_id.partition(".")
+    return site.catalog.jobs.filter(
+        job_id=job_id, attempt=int(attempt or 0), state__in=ACTIVE
+    ).first()
+
+
+def _begin(site: Site, run_id: str, execution: int) -> "Job | None":
+    """Count the execution; None if the attempt has ended, or somebody else has begun it since.
+
+    Once more is the same: whoever hears no answer asks again.
+    """
     with site.catalog.turn("dispatch"):
-        row = site.catalog.jobs.filter(job_id=job_id, attempt=attempt, state__in=ACTIVE).first()
-        if row is None:
+        row = _running(site, run_id)
+        if row is None or row.executions > execution:
             return None
-        row.executions += 1
+        row.executions = execution
         row.started_at = row.started_at or clock.now()
         row.stuck_since = None
-        row.save(using=site.catalog.alias)
+        row.save(
+            using=site.catalog.alias, update_fields=["executions", "started_at", "stuck_since"]
+        )
         return row
 
 
@@ -87,6 +108,10 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
     except DozoError as error:
         work.log(f"ended: {error}")
         return _ended_by_error(row, kind, error, work)
+    except PASSING as error:
+        lost = CatalogLost(str(error).strip())
+        work.log(f"ended: {lost}")
+        return _ended_by_error(row, kind, lost, work)
     except Exception as error:
         log.exception("job %s (%s) broke", row.job_id, row.kind)
         work.log(f"broke: {type(error).__name__}: {error}")
@@ -106,7 +131,7 @@ def _ended_by_error(row: "Job", kind: JobKind, error: DozoError, work: JobWork) 
         return {"state": JobState.CANCELLED, **_error(error)}
     if isinstance(error, ServiceStopping):
         return _stopped(row, kind, error)
-    return _failed(row, kind, error, work)
+    return _failed(row, kind, error, work.log)
 
 
 def _ended_by_crash(row: "Job", kind: JobKind) -> dict[str, Any] | None:
@@ -143,13 +168,15 @@ def _stopped(row: "Job", kind: JobKind, error: DozoError) -> dict[str, Any]:
     }
 
 
-def _failed(row: "Job", kind: JobKind, error: DozoError, work: JobWork) -> dict[str, Any]:
+def _failed(
+    row: "Job", kind: JobKind, error: DozoError, say: Callable[[str], None]
+) -> dict[str, Any]:
     can_pass = error.retry is Retry.LATER or error.kind is ErrorKind.UNAVAILABLE
     can_pass = can_pass and error.code not in kind.final
     if not can_pass or row.attempt >= kind.tries or not kind.repeatable(row.params):
         return {"state": JobState.FAILED, **_error(error)}
     pause = _backoff(kind).delay_seconds(row.job_id, row.attempt) or 0
-    work.log(f"attempt {row.attempt} of {kind.tries}; the next in {pause:.0f} s")
+    say(f"attempt {row.attempt} of {kind.tries}; the next in {pause:.0f} s")
     return {
         "state": JobState.WAITING,
         "not_before": clock.now() + timedelta(seconds=pause),
@@ -182,7 +209,10 @@ def _finish(site: Site, row: "Job", columns: dict[str, Any]) -> None:
         final["finished_at"] = clock.now()
     with site.catalog.turn("dispatch"):
         still = site.catalog.jobs.filter(
-            job_id=row.job_id, attempt=row.attempt, state__in=ACTIVE
+            job_id=row.job_id,
+            attempt=row.attempt,
+            executions=row.executions,
+            state__in=ACTIVE,
         ).first()
         if still is None:
             return
@@ -208,10 +238,32 @@ def plain(value: Any) -> Any:
 
 def give_up(home: Path, run_id: str) -> None:
     """End a job under which the process died each time that it was run."""
-    job_id, _, attempt = run_id.partition(".")
     with Site.open(home) as site:
-        row = site.catalog.jobs.filter(
-            job_id=job_id, attempt=int(attempt or 0), state__in=ACTIVE
-        ).first()
+        row = _running(site, run_id)
         if row is not None:
             _finish(site, row, _died_each_time(row.executions))
+
+
+@dataclass(eq=False)
+class RunLost(DozoError):
+    """A job's run is over and the job does not say how it ended."""
+
+    code = "job.run_lost"
+    retry = Retry.LATER
+    text = "its run ended without a word"
+    hint = "Look at the service's log at the time of the job's last line."
+
+
+def settle(site: Site, run_id: str) -> None:
+    """Give a job an end, or another attempt, whose run is over while its row says that it runs."""
+    row = _running(site, run_id)
+    if row is None:
+        return
+    lines: list[str] = [str(RunLost())]
+    try:
+        columns = _failed(row, operations.kind(row.kind), RunLost(), lines.append)
+    except JobKindUnknown as error:
+        columns = {"state": JobState.FAILED, **_error(error)}
+    _finish(site, row, columns)
+    for line in lines:
+        site.catalog.job_lines.create(job=row, at=clock.now(), text=line)

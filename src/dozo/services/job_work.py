@@ -9,15 +9,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseProblem
+from django.db import connections
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import JobState
 from dozo.model.progress import Progress
+from dozo.services.patience import ServiceStopping, patiently
 from dozo.services.site import Site
 from dozo.services.work import Cancelled
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from dozo.catalog.models_jobs import Job
 
 _BEAT_SECONDS = 1.0
 
@@ -37,14 +45,14 @@ class Stuck(DozoError):
 
 
 @dataclass(eq=False)
-class ServiceStopping(DozoError):
-    """The service stops; the job goes on, or ends, when it starts again."""
+class TakenOver(DozoError):
+    """Another worker took this one for dead and runs the job now."""
 
-    code = "job.service_stopping"
+    code = "job.taken_over"
     kind = ErrorKind.UNAVAILABLE
     retry = Retry.LATER
-    text = "the service is stopping"
-    hint = "The job goes on when the service has started again."
+    text = "another worker runs this job now"
+    hint = "Nothing is to be done: its log goes on there."
 
 
 class JobWork:
@@ -151,51 +159,63 @@ class _Counter:
         self._work.add_done(done_bytes)
 
 
-def flush(site: Site, job_id: str, work: JobWork) -> None:
+def flush(site: Site, row: "Job", work: JobWork) -> None:
     """Write what the job said since the last time into the catalog."""
     lines, columns = work.drain()
     rows = site.catalog.job_lines
     try:
         with site.catalog.transaction():
-            site.catalog.jobs.filter(job_id=job_id).update(beat_at=clock.now(), **columns)
-            rows.bulk_create([rows.model(job_id=job_id, at=at, text=text) for at, text in lines])
-    except DatabaseError:
+            _own(site, row).update(beat_at=clock.now(), **columns)
+            rows.bulk_create([rows.model(job=row, at=at, text=text) for at, text in lines])
+    except DatabaseProblem:
         work.put_back(lines)
         raise
 
 
 @contextmanager
-def beating(site: Site, job_id: str, work: JobWork, stopping: Callable[[], bool]) -> Iterator[None]:
-    """Keep the catalog up to date, and watch for reasons to end, while the block runs."""
+def beating(site: Site, row: "Job", work: JobWork, stopping: Callable[[], bool]) -> Iterator[None]:
+    """Keep the catalog up to date, and watch for reasons to end, while the block runs.
+
+    Afterwards it waits for a catalog that is away. Raises ``ServiceStopping``.
+    """
     over = threading.Event()
 
     def beat() -> None:
         try:
             while not over.wait(_BEAT_SECONDS):
                 # A database that is away for a while costs a late look, not the job.
-                with suppress(DatabaseError):
-                    _beat(site, job_id, work, stopping)
+                with suppress(DatabaseProblem):
+                    _beat(site, row, work)
+                # Also while it is away.
+                if stopping():
+                    work.end(ServiceStopping())
         finally:
             connections[site.catalog.alias].close()
 
-    thread = threading.Thread(target=beat, name=f"beat-{job_id[:8]}", daemon=True)
+    thread = threading.Thread(target=beat, name=f"beat-{row.job_id[:8]}", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
-        flush(site, job_id, work)
+        patiently(lambda: flush(site, row, work), stopping=stopping)
 
 
-def _beat(site: Site, job_id: str, work: JobWork, stopping: Callable[[], bool]) -> None:
-    flush(site, job_id, work)
-    if stopping():
-        work.end(ServiceStopping())
+def _own(site: Site, row: "Job") -> "QuerySet[Job]":
+    """The job's row, unless another worker has begun the job since."""
+    return site.catalog.jobs.filter(
+        job_id=row.job_id, attempt=row.attempt, executions=row.executions
+    )
+
+
+def _beat(site: Site, row: "Job", work: JobWork) -> None:
+    flush(site, row, work)
     if work.look_stuck():
         # From now on nobody waits for its place.
-        rows = site.catalog.jobs.filter(job_id=job_id, stuck_since=None)
-        rows.update(stuck_since=clock.now())
-    asked = site.catalog.jobs.filter(job_id=job_id, state=JobState.CANCELLING).exists()
-    if asked:
+        _own(site, row).filter(stuck_since=None).update(stuck_since=clock.now())
+    state = _own(site, row).values_list("state", flat=True).first()
+    if state is None:
+        work.end(TakenOver())
+    elif state == JobState.CANCELLING:
         work.cancel()

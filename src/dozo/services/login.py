@@ -184,12 +184,21 @@ class _Counters:
 
     def _row(self, key: str, now: datetime) -> "models.LoginFailure":
         rows = self.catalog.login_failures
-        rows.get_or_create(key=key, defaults={"last_at": now, "blocked_until": now})
-        return rows.select_for_update().get(key=key)
+        while True:
+            row = rows.select_for_update().filter(key=key).first()
+            if row is not None:
+                return row
+            # Whoever is forgiven meanwhile takes it away again.
+            rows.get_or_create(key=key, defaults={"last_at": now, "blocked_until": now})
 
     def _forget_old(self, now: datetime) -> None:
         oldest = now - max(BY_USER.forget_after, BY_SOURCE.forget_after)
-        self.catalog.login_failures.filter(last_at__lt=oldest, blocked_until__lt=now).delete()
+        rows = self.catalog.login_failures
+        # Only those that nobody counts on right now, or two logins could wait for each other.
+        old = rows.select_for_update(skip_locked=True).filter(
+            last_at__lt=oldest, blocked_until__lt=now
+        )
+        rows.filter(key__in=[row.key for row in old]).delete()
 
 
 def _digest(kind: str, text: str) -> str:

@@ -50,7 +50,7 @@ def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
     settings = site.settings
     look_at_peers(site)
     queued = [
-        _submit(site, kind, {})
+        job_id
         for kind, every in (
             ("site.sync", timedelta(minutes=settings.sync_minutes)),
             ("site.retain", _RETAIN_EVERY),
@@ -58,13 +58,14 @@ def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
             ("site.scrub", timedelta(days=settings.scrub_days)),
         )
         if _is_due(site, kind, every)
+        for job_id in _submit(site, kind, {})
     ]
     if not _goes_on(site, "site.sync") and arrivals.any(site):
-        queued.append(_submit(site, "site.sync", {}))
+        queued += _submit(site, "site.sync", {})
     for peer in settings.peers:
         wanted = missing_at(site, peer)
         if wanted and _copy_is_due(site, peer):
-            queued.append(_submit(site, "snapshot.copy", {"peer": peer.name, "snapshots": wanted}))
+            queued += _submit(site, "snapshot.copy", {"peer": peer.name, "snapshots": wanted})
     return queued
 
 
@@ -139,6 +140,13 @@ def _is_new(site: Site, last: "Job") -> bool:
     ).exists()
 
 
-def _submit(site: Site, kind: str, params: dict[str, Any]) -> str:
+def _submit(site: Site, kind: str, params: dict[str, Any]) -> list[str]:
+    """The new job's id; none if another worker was faster."""
     scope = Scope(site, Actor.system("upkeep"))
-    return job_queue.submit(scope, operations.kind(kind), params).job_id
+    found = operations.kind(kind)
+    prepared = found.prepare(scope, params)
+    with site.catalog.turn("upkeep"):
+        same = site.catalog.jobs.filter(kind=kind, object_id=prepared.object_id)
+        if same.filter(state__in=(*ACTIVE, *WAITING)).exists():
+            return []
+        return [job_queue.enqueue(scope, found, prepared).job_id]
