@@ -20,6 +20,7 @@ from dozo.catalog.models_access import (
     User,
 )
 from dozo.catalog.models_jobs import Job, JobLine, Schedule, ScheduleRun, Turn
+from dozo.catalog.models_notify import Incident, Notice
 from dozo.model import clock, states
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "AuditOutcome",
     "Copy",
     "CopyState",
+    "Incident",
     "Job",
     "JobLine",
     "LoginFailure",
+    "Notice",
     "RecoveryPoint",
     "RoleChoice",
     "Schedule",

@@ -35,7 +35,7 @@ from dozo.catalog.errors import (
 )
 
 if TYPE_CHECKING:
-    from dozo.catalog import models, models_jobs
+    from dozo.catalog import models, models_jobs, models_notify
 
 Row = TypeVar("Row", bound=Model)
 
@@ -205,6 +205,16 @@ class Catalog:
     def schedule_runs(self) -> "QuerySet[models_jobs.ScheduleRun]":
         """What became of the planned times of schedules."""
         return self._rows("ScheduleRun")
+
+    @property
+    def incidents(self) -> "QuerySet[models_notify.Incident]":
+        """What people were told, or are to be told; closed ones included."""
+        return self._rows("Incident")
+
+    @property
+    def notices(self) -> "QuerySet[models_notify.Notice]":
+        """The messages about incidents, sent ones included."""
+        return self._rows("Notice")
 
     @contextmanager
     def turn(self, name: str, *, durable: bool = False) -> Iterator[None]:

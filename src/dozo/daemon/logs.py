@@ -3,7 +3,6 @@
 import contextvars
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -13,30 +12,9 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from dozo.model import clock
+from dozo.model.redaction import redacted
 
-_HIDDEN = "[hidden]"
 _MOST_CHARACTERS = 20_000
-
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Tokens, wherever they stand.
-    (re.compile(r"\bdozo_[A-Za-z0-9_\-]{4,}"), f"dozo_{_HIDDEN}"),
-    # `Authorization: …` and `"authorization": "…"`; schemes alone too.
-    (
-        re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?)(?:[A-Za-z]+\s+)?[^\s\"',;}]+"),
-        rf"\1{_HIDDEN}",
-    ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=\-]{8,}"), rf"\1 {_HIDDEN}"),
-    # The password in an address. Greedy up to the last @: a password may hold one.
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.\-]*://[^\s/:@\"']*):[^\s\"'/]+@"), rf"\1:{_HIDDEN}@"),
-    # password=…, "password": "…", token=… in queries, repr() and JSON.
-    (
-        re.compile(
-            r"(?i)([\"']?\b[a-z_\-]*(?:password|passwd|passphrase|secret|api[_-]?key|token)[\"']?"
-            r"\s*[:=]\s*)(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"'&,;})]+)"
-        ),
-        rf"\1{_HIDDEN}",
-    ),
-)
 
 _context: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
     "dozo_log", default=None
@@ -49,13 +27,6 @@ class LogFormat(StrEnum):
     AUTO = "auto"
     TEXT = "text"
     JSON = "json"
-
-
-def redacted(text: str) -> str:
-    """``text`` with tokens, passwords and the like taken out."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dozo.daemon import logs
 from dozo.jobs import JobInterrupted, JobRunner
 from dozo.model import clock
 from dozo.model.errors import DozoError
-from dozo.services import job_queue, job_run, leftovers, scheduler, upkeep
+from dozo.services import job_queue, job_run, leftovers, notify, scheduler, upkeep
 from dozo.services.admission import Limits
 from dozo.services.patience import ServiceStopping
 from dozo.services.settings import FILE_NAME
@@ -30,6 +30,8 @@ _SCHEDULE_SECONDS = 1.0
 _UPKEEP_SECONDS = 5.0
 _ADOPT_SECONDS = 5.0
 _MEND_SECONDS = 5.0
+_NEWS_SECONDS = 20.0
+_TELL_SECONDS = 3.0
 _CLEAN_SECONDS = 60.0
 # A loop whose turn takes longer does not go on any more.
 _LONGEST_TURN_SECONDS = 900.0
@@ -97,6 +99,8 @@ class Worker:
         self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
         self._repeat("mend", _MEND_SECONDS, self._mend)
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
+        self._repeat("news", _NEWS_SECONDS, notify.look)
+        self._repeat("tell", _TELL_SECONDS, notify.deliver)
         if several:
             self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
         log.info("worker %s has begun", self._name)

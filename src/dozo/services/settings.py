@@ -136,6 +136,7 @@ class Settings:
     undelete_days: float = 7
     retention_share: float = 0.3
     notify: tuple[str, ...] = ()
+    notify_behind_hours: float = 24
     peers: tuple[Peer, ...] = field(default=())
     hooks: tuple[Hook, ...] = field(default=())
 
@@ -238,6 +239,8 @@ retention_share = 0.3
 [notify]
 # Where news goes: addresses as Apprise has them, such as "mailto://…" or "json://…".
 urls = []
+# A peer that has not verified a snapshot for so long is behind.
+behind_hours = 24
 
 # Other sites, added by `dozo site add-peer`:
 # [[peers]]
@@ -382,7 +385,7 @@ _KNOWN = {
     "catalog": {"database"},
     "jobs": {"parallel", "parallel_tenant", "parallel_upkeep"},
     "upkeep": {"sync_minutes", "scrub_days", "prune_hours", "undelete_days", "retention_share"},
-    "notify": {"urls"},
+    "notify": {"urls", "behind_hours"},
 }
 
 
@@ -440,6 +443,7 @@ class _Reader:
             undelete_days=self._number("upkeep", "undelete_days", 7, 0, 3650),
             retention_share=self._number("upkeep", "retention_share", 0.3, 0, 1),
             notify=self._texts("notify", "urls"),
+            notify_behind_hours=self._number("notify", "behind_hours", 24, 0.01, 8760),
             peers=self._peers(),
             hooks=self._hooks(),
         )
