@@ -1,10 +1,14 @@
 """Real processes that run jobs, and are killed."""
 
+import contextlib
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dozo.jobs import ExecutorAlive, JobRunner, RunState
+from dozo.jobs import ExecutorAlive, JobRunner, JobsUnavailable, RunState
+from dozo.model import clock
 
 from .conftest import Jobs, eventually, kill
 from .worker import running
@@ -125,3 +129,30 @@ def test_nothing_is_printed(jobs: Jobs) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
     assert jobs.output() == '{"left": []}\n'
+
+
+def test_a_database_started_anew_kills_no_worker(tmp_path: Path, own_cluster: Any) -> None:
+    """Names are locks of the database, which forgets them: the living have to take theirs again."""
+    own_cluster.start()
+    jobs = Jobs(folder=tmp_path, database=own_cluster.url("postgres"))
+    try:
+        other = jobs.start("other")
+        jobs.job("job", "wait")
+        jobs.wait_log("job", "start 1")
+        with running(jobs.folder, jobs.database, "living", adopt_after_s=4) as runner:
+            own_cluster.stop()
+            own_cluster.start()
+            until = clock.monotonic() + 8
+            while clock.monotonic() < until:
+                with contextlib.suppress(JobsUnavailable):
+                    assert runner.adopt_dead() == {}
+                clock.sleep(0.5)
+            with pytest.raises(ExecutorAlive):
+                runner.adopt("other")
+            kill(other)
+            eventually(lambda: runner.adopt_dead() == {"other": 1})
+            jobs.go("job")
+            jobs.wait_state("job", RunState.DONE)
+        assert jobs.log("job") == ["start 1", "start 2", "end"]
+    finally:
+        jobs.close()

@@ -70,7 +70,9 @@ class Work:
 
 
 @contextmanager
-def running(folder: Path, database: str, executor: str = "worker-1") -> Iterator[JobRunner]:
+def running(
+    folder: Path, database: str, executor: str = "worker-1", *, adopt_after_s: float = 15
+) -> Iterator[JobRunner]:
     """A launched runner of the test's jobs."""
     work = Work(folder)
     runner = JobRunner(
@@ -80,6 +82,7 @@ def running(folder: Path, database: str, executor: str = "worker-1") -> Iterator
         execute=work.execute,
         queues={"one": 1, "two": 2, "many": None},
         give_up=work.give_up,
+        adopt_after_s=adopt_after_s,
     )
     work.runner = runner
     runner.launch()

@@ -8,6 +8,7 @@ database, takes away from a dead process says so without any clock.
 import fcntl
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +16,18 @@ import psycopg
 
 from dozo.jobs.database import libpq_address, shown, sqlite_path
 from dozo.jobs.errors import ExecutorAlive, JobsUnavailable
+from dozo.model import clock
 
 
 class ExecutorLock(Protocol):
     """A name that this process holds."""
+
+    @property
+    def held_since(self) -> float | None:
+        """Since when, by the monotonic clock, it was held without a break; None while it is not."""
+
+    def keep(self) -> None:
+        """Take it again where the database lost it; to be called again and again."""
 
     def release(self) -> None:
         """Give it up; ending the process does so too."""
@@ -49,6 +58,10 @@ class FileLock:
         except BlockingIOError as error:
             os.close(self._fd)
             raise ExecutorAlive(executor=executor) from error
+        self.held_since: float | None = clock.monotonic()
+
+    def keep(self) -> None:
+        """Nothing takes it away from a living process."""
 
     def release(self) -> None:
         """Give the name up. The file stays: removing it would let two processes hold it."""
@@ -56,13 +69,19 @@ class FileLock:
 
 
 class DatabaseLock:
-    """An advisory lock of one database session; the server frees it when the session ends."""
+    """An advisory lock of one database session; the server frees it when the session ends.
+
+    That is also when the server is started anew: :meth:`keep` takes it again.
+    """
 
     def __init__(self, database: str, executor: str) -> None:
         digest = hashlib.sha256(f"dozo.jobs.executor.{executor}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._database = database
         self._executor = executor
+        self._guard = threading.Lock()
+        self._released = False
+        self.held_since: float | None = None
         self._session = self._connect()
         if not self._take():
             self._session.close()
@@ -88,8 +107,30 @@ class DatabaseLock:
 
     def _take(self) -> bool:
         row = self._session.execute("SELECT pg_try_advisory_lock(%s)", (self._key,)).fetchone()
-        return row is not None and bool(row[0])
+        held = row is not None and bool(row[0])
+        self.held_since = clock.monotonic() if held else None
+        return held
+
+    def keep(self) -> None:
+        """Take the name again if the session has ended; quick while it has not."""
+        with self._guard:
+            if self._released:
+                return
+            try:
+                if self.held_since is None:
+                    self._renew()
+                else:
+                    self._session.execute("SELECT 1")
+            except (psycopg.Error, JobsUnavailable):
+                self.held_since = None
+
+    def _renew(self) -> None:
+        if self._session.closed:
+            self._session = self._connect()
+        self._take()
 
     def release(self) -> None:
         """Give the name up."""
-        self._session.close()
+        with self._guard:
+            self._released = True
+            self._session.close()

@@ -40,6 +40,8 @@ from dozo.model import clock
 
 POLL_S: Final = 0.25
 MAX_ATTEMPTS: Final = 3
+KEEP_S: Final = 1.0
+ADOPT_AFTER_S: Final = 15.0
 
 Result = TypeVar("Result")
 
@@ -118,6 +120,7 @@ class JobRunner:
         listen: Sequence[str] | None = None,
         give_up: Callable[[str], None] | None = None,
         max_attempts: int = MAX_ATTEMPTS,
+        adopt_after_s: float = ADOPT_AFTER_S,
     ) -> None:
         """A runner that is not launched yet.
 
@@ -127,6 +130,7 @@ class JobRunner:
         changes when what a stored job means changes, not with each release. ``queues``: name
         and how many jobs may run at once over all executors (None: any number). ``listen``: the
         queues to take from (None: all that the database knows, removed ones included).
+        ``adopt_after_s``: see :meth:`adopt_dead`.
         Raises :class:`NameInvalid`, :class:`JobsUnavailable`.
         """
         self.executor = check_name("an executor", executor)
@@ -137,6 +141,8 @@ class JobRunner:
         self._give_up = give_up
         self._listen = None if listen is None else list(listen)
         self._max_attempts = max_attempts
+        self._adopt_after_s = adopt_after_s
+        self._gone: dict[str, float] = {}
         jobs_database.sqlite_path(database)
         self._client: JobClient | None = None
         self._lock: ExecutorLock | None = None
@@ -174,6 +180,9 @@ class JobRunner:
                 DBOS.destroy()
                 self._let_go()
                 raise
+        threading.Thread(
+            target=self._keep_name, args=(self._lock,), name="executor-name", daemon=True
+        ).start()
         if stranded:
             _log.warning("%d jobs belong to another version and will not run", stranded)
 
@@ -317,15 +326,39 @@ class JobRunner:
     def adopt_dead(self) -> dict[str, int]:
         """:meth:`adopt` for every executor that died with something unfinished; how many jobs each.
 
-        Quick where there is none. Raises :class:`JobsUnavailable`.
+        To be called every few seconds: one is dead that holds its name no more, now and each time
+        for ``adopt_after_s`` seconds. Quick where there is none. Raises :class:`JobsUnavailable`.
         """
+        lock = self._lock
+        since = None if lock is None else lock.held_since
+        now = clock.monotonic()
+        # A database that is started anew forgets every name: the living need time to say that
+        # they live, and time in which this process could not have seen it does not count.
+        self._gone = {
+            executor: self._gone.get(executor, now)
+            for executor in self.client.busy_executors()
+            if executor != self.executor and self._is_free(executor)
+        }
         adopted = {}
-        for executor in self.client.busy_executors():
-            if executor == self.executor:
+        for executor, seen in self._gone.items():
+            if since is None or now - max(seen, since) < self._adopt_after_s:
                 continue
             with suppress(ExecutorAlive):
                 adopted[executor] = self.adopt(executor)
         return adopted
+
+    def _is_free(self, executor: str) -> bool:
+        try:
+            hold(self._database, executor).release()
+        except ExecutorAlive:
+            return False
+        return True
+
+    def _keep_name(self, lock: ExecutorLock) -> None:
+        """Hold on to the executor's name until the runner lets it go."""
+        while self._lock is lock or lock in _kept_locks:
+            lock.keep()
+            clock.sleep(KEEP_S)
 
     @property
     def client(self) -> JobClient:
