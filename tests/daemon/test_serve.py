@@ -124,3 +124,30 @@ def test_a_signal_during_the_start_ends_it_too(home: Path, number: int) -> None:
         while not (home / "api.sock").exists():
             assert service.process.poll() is None
         assert service.stop(number) in {0, 130, 143}
+
+
+def test_the_socket_needs_no_token_and_nobody_can_pretend_to_use_it(home: Path) -> None:
+    with started(home) as service:
+        assert service.local("/api/v1/servers").json()["items"] == []
+        for headers in ({}, {"X-Local": "true", "State": "local"}, {"Host": "api.sock"}):
+            assert service.get("/api/v1/servers", headers=headers).status_code == 401
+
+
+def test_systemd_is_told_when_it_is_ready(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with started(home) as service:
+            assert systemd.recv(100) == b"READY=1"
+            assert service.stop() == 0
+            assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_an_open_stream_does_not_keep_it_from_ending(home: Path) -> None:
+    with started(home) as service, socket.create_connection(("127.0.0.1", service.port)) as idle:
+        idle.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        service.wait_logged("serving on")
+        assert service.stop(seconds=40) == 0
