@@ -30,7 +30,7 @@ class InventoryReport:
 def sync(site: Site) -> InventoryReport:
     """Look at every server of the hypervisor. Raises ``LibvirtUnavailable``."""
     found = hypervisor.servers(site.host)
-    with site.catalog.transaction():
+    with site.catalog.turn("inventory"):
         before = {row.uuid: row.name for row in site.catalog.servers.filter(present=True)}
         matcher = _Matcher(site)
         for info in found:

@@ -173,9 +173,9 @@ def refresh_copies(
     """
     offered = list(infos)
     checks = {info.snapshot: vault.check(info.snapshot) for info in offered if not info.deleted}
-    rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
-    unseen = set(rows) - {info.snapshot for info in offered}
-    with site.catalog.transaction():
+    with site.catalog.turn("copies"):
+        rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
+        unseen = set(rows) - {info.snapshot for info in offered}
         for info in offered:
             row = rows.get(info.snapshot)
             row = row or site.catalog.copies.model(snapshot_id=info.snapshot, site=at)

@@ -128,7 +128,7 @@ def copy(
 
 def _move(site: Site, at: "models.Site", snapshot_ids: Sequence[str], event: CopyEvent) -> None:
     """Apply an event to the copies for which it means something."""
-    with site.catalog.transaction():
+    with site.catalog.turn("copies"):
         for snapshot_id in snapshot_ids:
             row, _ = site.catalog.copies.get_or_create(snapshot_id=snapshot_id, site=at)
             try:
