@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 from tests.services.access_support import add_server, add_user
+from tests.services.jobs import Held
 from tests.services.support import MadeServer, later, random_bytes, store
-from tests.services.test_job_queue import Held
 
 from dozo.api import Current, application
 from dozo.services import accounts, job_queue, login

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -95,7 +96,7 @@ def of_invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
     """A request that does not fit the schema; what was sent is not repeated."""
     found = [
         {
-            "where": ".".join(str(part) for part in one["loc"]),
+            "where": _where(one["loc"]),
             "problem": str(one["msg"]),
             "type": str(one["type"]),
         }
@@ -104,6 +105,12 @@ def of_invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
     first = found[0] if found else {"where": "request", "problem": "it is not valid"}
     summary = f"{first['where']}: {first['problem']}"
     return response_of(errors.RequestInvalid(summary, [dict(one) for one in found]))
+
+
+def _where(place: Sequence[object]) -> str:
+    # ninja names a body after its parameter: that is no part of what was sent.
+    parts = [str(one) for one in place]
+    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["body"] else parts)
 
 
 def of_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:

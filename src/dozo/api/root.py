@@ -13,25 +13,41 @@ from ninja.operation import Operation as Endpoint
 
 import dozo
 from dozo.api import (
+    audit,
     jobs,
     problems,
+    recovery_points,
+    schedules,
     servers,
     session,
+    site,
     snapshots,
+    templates,
+    tenants,
+    users,
+    volumes,
 )
 from dozo.api.auth import Bearer
 from dozo.api.problems import MEDIA_TYPE, Problem
 from dozo.api.render import JsonParser, JsonRenderer, to_json
 from dozo.model.errors import DozoError
 
-_DESCRIPTION = (
+_ABOUT = (
     "Volume backup and disaster recovery for KVM servers. docs/api.md describes the conventions."
 )
 _ROUTERS: tuple[tuple[str, Router], ...] = (
     ("session", session.router),
     ("servers", servers.router),
+    ("volumes", volumes.router),
     ("snapshots", snapshots.router),
+    ("recovery-points", recovery_points.router),
+    ("templates", templates.router),
+    ("schedules", schedules.router),
     ("jobs", jobs.router),
+    ("site", site.router),
+    ("tenants", tenants.router),
+    ("users", users.router),
+    ("audit", audit.router),
 )
 
 
@@ -73,7 +89,7 @@ def _build() -> NinjaAPI:
     made = _Api(
         title="Dozo",
         version=dozo.__version__,
-        description=_DESCRIPTION,
+        description=_ABOUT,
         openapi_url=None,
         docs_url=None,
         urls_namespace="api",
@@ -99,7 +115,8 @@ api = _build()
 
 
 @cache
-def _description() -> str:
+def description() -> str:
+    """The OpenAPI document, as text."""
     text = to_json(api.get_openapi_schema(path_prefix="/api/v1/"))
     # What generated clients call a page of servers is "ServerViewPage".
     return re.sub(r'Page_(\w+?)_(?=")', r"\1Page", text)
@@ -109,4 +126,4 @@ def openapi(request: HttpRequest) -> HttpResponse:
     """The description of the API, OpenAPI 3.1; anybody may read it."""
     if request.method != "GET":
         return HttpResponse(status=405, headers={"Allow": "GET"})
-    return HttpResponse(_description(), content_type="application/json")
+    return HttpResponse(description(), content_type="application/json")

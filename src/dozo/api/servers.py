@@ -7,7 +7,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dozo.api.current import scope_of
 from dozo.api.fields import Instant, Name, Network, Reference, Seconds
@@ -85,6 +85,14 @@ class RestoreServer(Body):
     network: Network = "same"
     start: bool = False
     accept_plaintext: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> "RestoreServer":
+        if [self.recovery_point, self.snapshots, self.server].count(None) != 2:
+            raise ValueError("give exactly one of recovery_point, snapshots and server")
+        if self.at is not None and self.server is None:
+            raise ValueError("at goes with server alone")
+        return self
 
 
 @router.post("/servers/restore", **job(Operation.RESTORE_SERVER))

@@ -139,6 +139,17 @@ class UserExists(DozoError):
 
 
 @dataclass(eq=False)
+class UserChanged(DozoError):
+    """Somebody else has changed the user meanwhile."""
+
+    code = "user.changed"
+    kind = ErrorKind.REFUSED
+    text = "user {self.username!r} has changed since you read it"
+    hint = "Read it again, and make your change to what is there now."
+    username: str
+
+
+@dataclass(eq=False)
 class UserInvalid(DozoError):
     """A user cannot be like that."""
 

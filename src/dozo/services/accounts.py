@@ -1,5 +1,7 @@
 """Users and their tokens: made, changed, disabled; each change is permitted and recorded."""
 
+import hashlib
+import json
 import os
 import re
 import secrets
@@ -25,6 +27,7 @@ from dozo.services.access_errors import (
     PasswordRefused,
     TokenExpiryInvalid,
     TokenUnknown,
+    UserChanged,
     UserExists,
     UserInvalid,
     UserUnknown,
@@ -100,6 +103,19 @@ def user_view(row: "models.User") -> UserView:
         created_at=row.created_at,
         last_login=row.last_login,
     )
+
+
+def user_version(view: UserView) -> str:
+    """What changes with every change of a user, and not with a login."""
+    told = [
+        view.display_name,
+        view.email,
+        view.language,
+        view.time_zone,
+        view.role,
+        view.active,
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def token_view(row: "models.Token") -> TokenView:
@@ -181,12 +197,16 @@ def update_user(
     email: str | None = None,
     language: str | None = None,
     time_zone: str | None = None,
+    version: str | None = None,
 ) -> UserView:
-    """Change somebody else's account; None leaves a value. Raises as :func:`create_user`."""
+    """Change somebody else's account; None leaves a value. Raises as :func:`create_user`, and
+    ``UserChanged`` where ``version`` is not the present one."""
     given = {"role": role.value if role else None, "display_name": display_name, "email": email}
     detail = {name: value for name, value in given.items() if value is not None}
     with audited(scope, Operation.USER_UPDATE, reference=username, detail=detail) as attempt:
         row = _manageable(scope, username, Operation.USER_UPDATE, attempt)
+        if version is not None and version != user_version(user_view(row)):
+            raise UserChanged(row.username)
         if role is not None and role.value != row.role:
             _may_grant(scope.actor, role)
             _check_role(role, row.tenant.name if row.tenant else None)

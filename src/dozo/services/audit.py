@@ -400,19 +400,41 @@ def lines(
 
     Raises ``Forbidden`` before the first line.
     """
+    begin_export(scope, since=since, until=until)
+    return (_line(row) for row in _filtered(scope, since=since, until=until).iterator(1000))
+
+
+def _line(row: "models.AuditEntry") -> str:
+    return json.dumps(to_json(row), ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def begin_export(
+    scope: Scope, *, since: datetime | None = None, until: datetime | None = None
+) -> int:
+    """Permit and record an export; the number of the last entry that belongs to it."""
     _permit(scope, Operation.AUDIT_EXPORT)
-    rows = _filtered(scope, since=since, until=until)
-    record(
+    return record(
         scope.site,
         scope.actor,
         Operation.AUDIT_EXPORT,
         detail={"since": since, "until": until},
         source=scope.source,
-    )
-    return (
-        json.dumps(to_json(row), ensure_ascii=False, sort_keys=True) + "\n"
-        for row in rows.iterator(chunk_size=1000)
-    )
+    ).sequence
+
+
+def export_part(
+    scope: Scope,
+    *,
+    after: int,
+    last: int,
+    limit: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[tuple[int, str]]:
+    """Some lines of an export that was begun, with their numbers; none when it is over."""
+    rows = _filtered(scope, since=since, until=until)
+    rows = rows.filter(sequence__gt=after, sequence__lte=last)
+    return [(row.sequence, _line(row)) for row in rows[:limit]]
 
 
 def export(

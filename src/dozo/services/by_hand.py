@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.states import Tracking
 from dozo.services import attaching, policies, power, snapshots, templates, tracking
+from dozo.services import site as sites
 from dozo.services.access import Operation, Scope
 from dozo.services.attaching import Attachment, VolumeDeleted
 from dozo.services.audit import recorded
 from dozo.services.power import ServerState
+from dozo.services.settings import Peer
 from dozo.services.snapshots import HoldView
 from dozo.services.tracking import TrackingSet
 from dozo.services.views import TemplateView
@@ -45,6 +47,18 @@ class CountNotConfirmed(DozoError):
     text = "this deletes {self.count} snapshots, which has to be confirmed"
     hint = "Look at what they are, and give their number as `confirm_count`."
     count: int
+
+
+@dataclass(eq=False)
+class PeerTextInvalid(DozoError):
+    """A peer cannot be described like that."""
+
+    code = "site.peer_text_invalid"
+    kind = ErrorKind.USAGE
+    text = "{self.field} of the peer cannot be used: {self.problem}"
+    hint = "`dozo site show` at the peer shows its vault and its public key."
+    field: str
+    problem: str
 
 
 @dataclass(eq=False)
@@ -151,6 +165,14 @@ def undelete_snapshots(scope: Scope, references: Sequence[str]) -> list[str]:
         return _undelete(scope, rows)
 
 
+def members(scope: Scope, row: "models.RecoveryPoint") -> "list[models.Snapshot]":
+    """A recovery point's snapshots that are there and the actor's. :class:`NothingNamed`."""
+    rows = list(scope.snapshots.filter(recovery_point=row, deleted_at=None))
+    if not rows:
+        raise NothingNamed(row.name, "use")
+    return rows
+
+
 def delete_recovery_point(
     scope: Scope, reference: str, *, confirm_count: int | None = None
 ) -> list[str]:
@@ -158,9 +180,7 @@ def delete_recovery_point(
     with recorded(scope, Operation.RECOVERY_POINT_DELETE, reference=reference) as attempt:
         row = scope.recovery_point(reference, Operation.RECOVERY_POINT_DELETE)
         attempt.on(row)
-        rows = list(scope.snapshots.filter(recovery_point=row, deleted_at=None))
-        if not rows:
-            raise NothingNamed(row.name, "delete")
+        rows = members(scope, row)
         attempt.detail["snapshots"] = [one.snapshot_id for one in rows]
         return _delete(scope, rows, confirm_count)
 
@@ -233,3 +253,22 @@ def list_holds(scope: Scope) -> list[HoldView]:
         for one in ones
     ]
     return sorted(views, key=lambda view: (view.until, view.snapshot))
+
+
+def add_peer(
+    scope: Scope, *, name: str, vault: str, public_key: str, replace: bool = False
+) -> Peer:
+    """Let a peer's site open what this one stores; the key is a text, never a path.
+
+    Raises :class:`PeerTextInvalid` and what ``site.add_peer`` raises.
+    """
+    detail = {"name": name, "vault": vault, "replace": replace}
+    with recorded(scope, Operation.SITE_ADD_PEER, reference=name, detail=detail):
+        scope.permit(Operation.SITE_ADD_PEER)
+        if not public_key.startswith("dozo-site-"):
+            raise PeerTextInvalid("the public key", "it begins with `dozo-site-`")
+        if not vault.startswith("/") and "://" not in vault:
+            raise PeerTextInvalid("the vault", "give a URL or an absolute path")
+        return sites.add_peer(
+            scope.site, name=name, vault=vault, public_key=public_key, replace=replace
+        )

@@ -22,7 +22,7 @@ from dozo.services.policies import STOP
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
-    from dozo.catalog.models_jobs import Schedule
+    from dozo.catalog.models_jobs import Schedule, ScheduleRun
 
 log = logging.getLogger(__name__)
 
@@ -184,22 +184,39 @@ def _write(
         if not same.exists():
             return []
         for verdict in verdicts:
-            run = site.catalog.schedule_runs.create(
-                schedule=row,
-                planned_at=verdict.planned,
-                target=verdict.target,
-                outcome=verdict.outcome,
-                reason=verdict.reason,
-                decided_at=clock.now(),
-            )
-            if verdict.kind is not None and verdict.prepared is not None:
-                queued = job_queue.enqueue(
-                    Scope(site, Actor.schedule(row.name, row.tenant.name)),
-                    verdict.kind,
-                    verdict.prepared,
-                    run=run,
-                    not_after=verdict.not_after,
-                )
-                jobs.append(queued.job_id)
+            jobs += _write_run(site, row, verdict)[1]
         same.update(decided_until=decided_until, next_at=next_start(row, decided_until))
     return jobs
+
+
+def _write_run(site: Site, row: "Schedule", verdict: _Verdict) -> "tuple[ScheduleRun, list[str]]":
+    """One run and its job, within the transaction that is open."""
+    run = site.catalog.schedule_runs.create(
+        schedule=row,
+        planned_at=verdict.planned,
+        target=verdict.target,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        decided_at=clock.now(),
+    )
+    if verdict.kind is None or verdict.prepared is None:
+        return run, []
+    queued = job_queue.enqueue(
+        Scope(site, Actor.schedule(row.name, row.tenant.name)),
+        verdict.kind,
+        verdict.prepared,
+        run=run,
+        not_after=verdict.not_after,
+    )
+    return run, [queued.job_id]
+
+
+def run_now(site: Site, row: "Schedule") -> "list[ScheduleRun]":
+    """Start a run beside the schedule's times; they stay what they are, and no window counts."""
+    now = clock.now()
+    scope = Scope(site, Actor.schedule(row.name, row.tenant.name))
+    verdicts = [_verdict(scope, row, now, target, None) for target in targets(site, row)]
+    if not verdicts:
+        verdicts = [_Verdict(planned=now, target="", outcome=SKIPPED, reason=NOTHING_COVERED)]
+    with site.catalog.turn("schedules"):
+        return [_write_run(site, row, verdict)[0] for verdict in verdicts]

@@ -1,6 +1,7 @@
 """Schedules: made, changed, previewed, listed, and their runs."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,7 @@ def _create(scope: Scope, fields: Mapping[str, Any]) -> "Schedule":
 
 
 def update(
-    scope: Scope, row: "Schedule", fields: Mapping[str, Any], *, version: int | None = None
+    scope: Scope, row: "Schedule", fields: Mapping[str, Any], *, version: int | str | None = None
 ) -> ScheduleView:
     """Change a schedule; fields that are not given stay. :class:`ScheduleChanged` where
     ``version`` is not the present one.
@@ -173,7 +174,7 @@ def update(
         attempt.on(row)
         scope.permit(Operation.SCHEDULE_UPDATE, row)
         row.refresh_from_db(using=scope.site.catalog.alias)
-        if version is not None and version != row.version:
+        if version is not None and str(version) != str(row.version):
             raise ScheduleChanged(row.name, row.version)
         if fields.get("name") and fields["name"] != row.name:
             _refuse_name(scope, row.tenant, checked_name(str(fields["name"])))
@@ -221,9 +222,56 @@ def preview(fields: Mapping[str, Any], *, days: int = 365) -> Preview:
     )
 
 
+def run_now(scope: Scope, reference: str) -> list[RunView]:
+    """Run a schedule beside its times: a job for each server or volume that it covers.
+
+    What the policy refuses is a run that was skipped, as at any other time. Raises
+    ``ScheduleUnknown``, ``Forbidden``.
+    """
+    with audited(scope, Operation.SCHEDULE_RUN, reference=reference) as attempt:
+        row = scope.schedule(reference, Operation.SCHEDULE_RUN)
+        attempt.on(row)
+        runs = [run_view(one) for one in scheduler.run_now(scope.site, row)]
+        attempt.detail["jobs"] = [job for run in runs for job in run.jobs]
+    return runs
+
+
+def views(scope: Scope, rows: Iterable["Schedule"]) -> list[ScheduleView]:
+    """Schedules in the order given, with as many queries for many as for one."""
+    rows = list(rows)
+    by_tag = _servers_by_tag(scope, {row.tenant_id for row in rows if row.target_kind == "tag"})
+    names: dict[tuple[str, str], str] = {}
+    servers = [row.target for row in rows if row.target_kind == "server"]
+    for server in scope.site.catalog.servers.filter(uuid__in=servers):
+        names["server", str(server.uuid)] = server.name
+    volumes = [row.target for row in rows if row.target_kind == "volume"]
+    for volume in scope.site.catalog.volumes.filter(volume_id__in=volumes):
+        names["volume", str(volume.volume_id)] = volume.name
+    return [
+        _view(
+            row,
+            names.get((row.target_kind, row.target), row.target),
+            by_tag[row.tenant_id, row.target] if row.target_kind == "tag" else 1,
+        )
+        for row in rows
+    ]
+
+
+def _servers_by_tag(scope: Scope, tenants: set[int]) -> Counter[tuple[int, str]]:
+    found: Counter[tuple[int, str]] = Counter()
+    if tenants:
+        for server in scope.site.catalog.servers.filter(tenant_id__in=tenants, present=True):
+            for tag in {*server.tags, *server.tags_by_hand}:
+                found[server.tenant_id, tag] += 1
+    return found
+
+
 def view(scope: Scope, row: "Schedule") -> ScheduleView:
     """One schedule."""
-    site = scope.site
+    return views(scope, [row])[0]
+
+
+def _view(row: "Schedule", target_name: str, covers: int) -> ScheduleView:
     return ScheduleView(
         schedule=row.schedule_id,
         name=row.name,
@@ -231,8 +279,8 @@ def view(scope: Scope, row: "Schedule") -> ScheduleView:
         enabled=row.enabled,
         target_kind=row.target_kind,
         target=row.target,
-        target_name=_target_name(scope, row),
-        covers=len(scheduler.targets(site, row)),
+        target_name=target_name,
+        covers=covers,
         mode=row.mode,
         freeze=row.freeze,
         stated_unmounted=row.stated_unmounted,
@@ -260,16 +308,6 @@ def run_view(row: "ScheduleRun") -> RunView:
         decided_at=row.decided_at,
         jobs=tuple(job.job_id for job in row.jobs.all()),
     )
-
-
-def _target_name(scope: Scope, row: "Schedule") -> str:
-    if row.target_kind == "tag":
-        return row.target
-    if row.target_kind == "server":
-        server = scope.site.catalog.servers.filter(uuid=row.target).first()
-        return server.name if server else row.target
-    volume = scope.site.catalog.volumes.filter(volume_id=row.target).first()
-    return volume.name if volume else row.target
 
 
 def _target(scope: Scope, fields: Mapping[str, Any]) -> tuple["models.Tenant", str, str]:

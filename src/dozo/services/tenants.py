@@ -5,16 +5,20 @@ Assigning a server changes whose its future snapshots are; those that are there 
 tenant that they were taken for.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
 
 from dozo.model import policy as policies
+from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.policy import Policy
+from dozo.services import policies as tenant_policies
 from dozo.services import tags
 from dozo.services.access import Operation, Scope
 from dozo.services.access_errors import TenantExists, TenantNameInvalid
@@ -49,24 +53,73 @@ class Usage:
     bytes_stored: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuotaView:
+    """What counts towards a tenant's quota, and the quota; None is no limit. Sizes are bytes."""
+
+    snapshots: int
+    templates: int
+    bytes_stored: int
+    quota_snapshots: int | None
+    quota_stored_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyView:
+    """A policy: a preset, what differs from it, and all settings as they come out."""
+
+    preset: str
+    overrides: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    version: str
+
+
+@dataclass(eq=False)
+class PolicyChanged(DozoError):
+    """Somebody else has changed the policy meanwhile."""
+
+    code = "policy.changed"
+    kind = ErrorKind.REFUSED
+    text = "the policy of {self.tenant!r} has changed since you read it"
+    hint = "Read it again, and make your change to what is there now."
+    tenant: str
+
+
+def tenant_views(scope: Scope, rows: "Iterable[models.Tenant]") -> list[TenantView]:
+    """Tenants in the order given, with as many queries for many as for one."""
+    rows = list(rows)
+    catalog = scope.site.catalog
+    ids = [row.pk for row in rows]
+    servers = _counted(catalog.servers.filter(tenant_id__in=ids, present=True))
+    users = _counted(catalog.users.filter(tenant_id__in=ids, is_active=True))
+    return [
+        TenantView(
+            tenant=row.name,
+            policy=row.policy,
+            policy_overrides=row.policy_overrides,
+            created_at=row.created_at,
+            disabled=row.disabled,
+            servers=servers.get(row.pk, 0),
+            users=users.get(row.pk, 0),
+        )
+        for row in rows
+    ]
+
+
+def _counted(rows: Any) -> dict[int, int]:
+    counted = rows.order_by().values("tenant_id").annotate(count=Count("pk"))
+    return {one["tenant_id"]: one["count"] for one in counted}
+
+
 def tenant_view(scope: Scope, row: "models.Tenant") -> TenantView:
     """One tenant."""
-    catalog = scope.site.catalog
-    return TenantView(
-        tenant=row.name,
-        policy=row.policy,
-        policy_overrides=row.policy_overrides,
-        created_at=row.created_at,
-        disabled=row.disabled,
-        servers=catalog.servers.filter(tenant=row, present=True).count(),
-        users=catalog.users.filter(tenant=row, is_active=True).count(),
-    )
+    return tenant_views(scope, [row])[0]
 
 
 def list_tenants(scope: Scope) -> list[TenantView]:
     """The tenants that the actor may see, by name."""
     scope.permit(Operation.TENANT_LIST)
-    return [tenant_view(scope, row) for row in scope.tenants]
+    return tenant_views(scope, scope.tenants)
 
 
 def show(scope: Scope, name: str) -> TenantView:
@@ -136,20 +189,69 @@ def show_policy(scope: Scope, name: str) -> Policy:
     return policy_of(scope.tenant(name, Operation.POLICY_SHOW))
 
 
-def set_policy(scope: Scope, name: str, *, preset: str, overrides: Mapping[str, Any]) -> Policy:
+def policy_version(row: "models.Tenant") -> str:
+    """What changes with every change of a tenant's policy."""
+    stored = json.dumps([row.policy, row.policy_overrides], sort_keys=True)
+    return hashlib.sha256(stored.encode()).hexdigest()[:16]
+
+
+def policy_view(row: "models.Tenant") -> PolicyView:
+    """A tenant's policy as it is shown."""
+    policy = policy_of(row)
+    return PolicyView(
+        preset=policy.preset,
+        overrides=policies.overrides_of(policy),
+        settings=policies.policy_to_json(policy),
+        version=policy_version(row),
+    )
+
+
+def list_presets(scope: Scope) -> list[PolicyView]:
+    """The presets that a policy can start from. Raises ``Forbidden``."""
+    scope.permit(Operation.TENANT_LIST)
+    return [
+        PolicyView(
+            preset=name, overrides={}, settings=policies.policy_to_json(one), version="preset"
+        )
+        for name, one in policies.PRESETS.items()
+    ]
+
+
+def quota(scope: Scope, name: str) -> QuotaView:
+    """What counts towards a tenant's quota, and the quota. Raises ``TenantUnknown``."""
+    row = scope.tenant(name, Operation.QUOTA_SHOW)
+    used, policy = usage_of(scope, row), policy_of(row)
+    return QuotaView(
+        snapshots=used.snapshots,
+        templates=used.templates,
+        bytes_stored=used.bytes_stored,
+        quota_snapshots=policy.quota_snapshots,
+        quota_stored_bytes=policy.quota_stored_bytes,
+    )
+
+
+def set_policy(
+    scope: Scope,
+    name: str,
+    *,
+    preset: str,
+    overrides: Mapping[str, Any],
+    version: str | None = None,
+) -> Policy:
     """Give a tenant a policy; nothing that is there is deleted by it.
 
-    Raises ``TenantUnknown``, ``Forbidden``, ``PolicyPresetUnknown``, ``PolicyInvalid``.
+    Raises ``TenantUnknown``, ``Forbidden``, ``PolicyPresetUnknown``, ``PolicyInvalid``, and
+    :class:`PolicyChanged` where ``version`` is not the present one.
     """
     detail = {"preset": preset, "overrides": dict(overrides)}
     with audited(scope, Operation.POLICY_SET, reference=name, detail=detail) as attempt:
         row = scope.tenant(name, Operation.POLICY_SET)
         attempt.on(row)
+        if version is not None and version != policy_version(row):
+            raise PolicyChanged(row.name)
         wanted = validated_policy(preset, overrides)
         attempt.detail["before"] = {"preset": row.policy, "overrides": row.policy_overrides}
-        row.policy = wanted.preset
-        row.policy_overrides = policies.overrides_of(wanted)
-        row.save(using=scope.site.catalog.alias, update_fields=["policy", "policy_overrides"])
+        tenant_policies.give(scope.site, row, wanted)
     return wanted
 
 

@@ -1,0 +1,282 @@
+"""What somebody wants to see first: what is protected, what runs, what needs attention."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.db.models import Count
+
+from dozo.model import clock
+from dozo.model.job_states import JobState
+from dozo.model.states import Copy
+from dozo.services import protection, retain
+from dozo.services.access import Operation, Scope
+from dozo.services.job_queue import ENDED
+from dozo.services.protection import Protection
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+_MOST_NOTICES = 100
+_LATELY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that needs attention: a server, a job, or a snapshot's copy."""
+
+    kind: str
+    object: str
+    name: str
+    tenant: str | None
+    text: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Counts by state, of what the asker may see. ``copies`` is by site, then state.
+
+    ``jobs`` counts those that have not ended, and those that ended within the last day.
+    """
+
+    at: datetime
+    site: str
+    servers: Mapping[str, int]
+    volumes: int
+    snapshots: int
+    schedules: int
+    jobs: Mapping[str, int]
+    copies: Mapping[str, Mapping[str, int]]
+    attention: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteView:
+    """A site as the asker sees it. Only those who run the site see where its vault is."""
+
+    site: str
+    site_id: str
+    role: str
+    vault: str
+    copies: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerView:
+    """A peer in this site's settings."""
+
+    name: str
+    site_id: str
+    vault: str
+    public_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSiteView:
+    """This site, for those who run it."""
+
+    site: str
+    site_id: str
+    home: str
+    vault: str
+    vault_id: str
+    public_key: str
+    pool: str
+    tenant: str
+    undelete_days: float
+    peers: tuple[PeerView, ...]
+    copies: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionView:
+    """What retention would do with one server's or volume's snapshots; ids with reasons.
+
+    Where it is ``refused`` nothing is deleted, and ``withheld`` says what would have gone.
+    """
+
+    of: str
+    keep: Mapping[str, tuple[str, ...]]
+    delete: Mapping[str, str]
+    refused: str | None
+    withheld: Mapping[str, str]
+
+
+def overview(scope: Scope) -> Overview:
+    """What is protected, what runs, what needs attention. Raises ``Forbidden``."""
+    scope.permit(Operation.SERVER_LIST)
+    servers = scope.servers.filter(present=True).select_related("tenant")
+    judged = [protection.of_server(scope.site, row) for row in servers]
+    counts = Counter(one.state.value for one in judged)
+    notices = [
+        Notice(
+            kind="server",
+            object=one.server,
+            name=one.name,
+            tenant=one.tenant,
+            text=f"{one.state.value}: {one.reason}",
+            since=one.stalest_at,
+        )
+        for one in judged
+        if one.state is not Protection.PROTECTED
+    ]
+    notices = [*_damaged(scope), *_jobs_in_trouble(scope), *notices]
+    return Overview(
+        at=clock.now(),
+        site=scope.site.settings.name,
+        servers={state.value: counts.get(state.value, 0) for state in Protection},
+        volumes=scope.volumes.exclude(state="gone").count(),
+        snapshots=scope.snapshots.filter(deleted_at=None).count(),
+        schedules=scope.schedules.filter(enabled=True).count(),
+        jobs=_jobs(scope),
+        copies=copies(scope),
+        attention=tuple(notices[:_MOST_NOTICES]),
+    )
+
+
+def _jobs(scope: Scope) -> dict[str, int]:
+    found = {state.value: 0 for state in JobState}
+    lately = scope.jobs.filter(state__in=ENDED, finished_at__gte=clock.now() - _LATELY)
+    for rows in (scope.jobs.exclude(state__in=ENDED), lately):
+        for one in rows.order_by().values("state").annotate(count=Count("pk")):
+            found[one["state"]] += one["count"]
+    return found
+
+
+def _jobs_in_trouble(scope: Scope) -> list[Notice]:
+    since = clock.now() - _LATELY
+    failed = scope.jobs.filter(
+        state__in=(JobState.FAILED, JobState.INTERRUPTED), finished_at__gte=since
+    )
+    stuck = scope.jobs.filter(stuck_since__isnull=False).exclude(state__in=ENDED)
+    rows: list[Any] = [*stuck.select_related("tenant")[:_MOST_NOTICES]]
+    rows += failed.select_related("tenant").order_by("-finished_at")[:20]
+    return [
+        Notice(
+            kind="job",
+            object=row.job_id,
+            name=row.title,
+            tenant=row.tenant.name if row.tenant else None,
+            text="stuck" if row.state not in ENDED else f"{row.state}: {row.error_text}",
+            since=row.finished_at or row.stuck_since,
+        )
+        for row in rows
+    ]
+
+
+def _damaged(scope: Scope) -> list[Notice]:
+    found = scope.site.catalog.copies.filter(
+        state=Copy.DAMAGED.value,
+        snapshot_id__in=scope.snapshots.filter(deleted_at=None).values("snapshot_id"),
+    ).select_related("site")
+    at = {copy.snapshot_id: copy.site.name for copy in found[:_MOST_NOTICES]}
+    rows = scope.snapshots.filter(snapshot_id__in=list(at)).select_related("tenant")
+    return [
+        Notice(
+            kind="snapshot",
+            object=row.snapshot_id,
+            name=row.name,
+            tenant=row.tenant.name,
+            text=f"its copy at {at[row.snapshot_id]} is damaged",
+            since=None,
+        )
+        for row in rows
+    ]
+
+
+def copies(scope: Scope) -> dict[str, dict[str, int]]:
+    """How many copies are in which state, by site, of what the actor may see."""
+    rows = scope.site.catalog.copies
+    if scope.actor.tenant is not None or scope.actor.scopes is not None:
+        rows = rows.filter(snapshot_id__in=_visible_ids(scope))
+    found: dict[str, dict[str, int]] = {}
+    counted = rows.order_by().values("site__name", "state").annotate(count=Count("pk"))
+    for one in counted:
+        found.setdefault(one["site__name"], {})[one["state"]] = one["count"]
+    return found
+
+
+def _visible_ids(scope: Scope) -> "QuerySet[Any, Any]":
+    return scope.snapshots.order_by().values("snapshot_id")
+
+
+def sites(scope: Scope) -> list[SiteView]:
+    """This site and its peers. Raises ``Forbidden``."""
+    scope.permit(Operation.SITE_LIST)
+    counted = copies(scope)
+    peers = {one.site_id for one in scope.site.settings.peers}
+    rows = [row for row in scope.site.catalog.sites.all() if row.is_self or row.site_id in peers]
+    runs_it = scope.actor.tenant is None
+    return [
+        SiteView(
+            site=row.name,
+            site_id=row.site_id,
+            role="this site" if row.is_self else "peer",
+            vault=row.vault_url if runs_it else "",
+            copies=counted.get(row.name, {}),
+        )
+        for row in rows
+    ]
+
+
+def own_site(scope: Scope) -> OwnSiteView:
+    """This site. Raises ``Forbidden``."""
+    scope.permit(Operation.SITE_SHOW)
+    settings, vault = scope.site.settings, scope.site.vault
+    return OwnSiteView(
+        site=settings.name,
+        site_id=settings.site_id,
+        home=str(settings.home),
+        vault=settings.vault,
+        vault_id=vault.vault_id,
+        public_key=vault.public_key.to_text(),
+        pool=str(settings.pool),
+        tenant=settings.tenant,
+        undelete_days=settings.undelete_days,
+        peers=tuple(
+            PeerView(name=one.name, site_id=one.site_id, vault=one.vault, public_key=one.public_key)
+            for one in settings.peers
+        ),
+        copies=copies(scope),
+    )
+
+
+def retention(scope: Scope, *, allow_many: bool = False) -> list[RetentionView]:
+    """What retention would remove now; nothing is changed. Raises ``Forbidden``."""
+    scope.permit(Operation.SITE_RETAIN)
+    return [
+        RetentionView(
+            of=one.of,
+            keep={name: tuple(why.value for why in reasons) for name, reasons in one.plan.keep},
+            delete={name: reason.value for name, reason in one.plan.delete},
+            refused=one.plan.refused.value if one.plan.refused else None,
+            withheld={name: reason.value for name, reason in one.plan.withheld},
+        )
+        for one in retain.plan(scope.site, allow_many=allow_many)
+    ]
+
+
+def settings(scope: Scope) -> dict[str, Any]:
+    """The site's settings, without what lets anybody in elsewhere. Raises ``Forbidden``."""
+    scope.permit(Operation.SETTINGS_SHOW)
+    found = scope.site.settings
+    plain = {one.name: getattr(found, one.name) for one in fields(found)}
+    plain["peers"] = [one.name for one in found.peers]
+    plain["hooks"] = [one.name for one in found.hooks]
+    # Addresses of databases and of messengers hold passwords.
+    plain["notify"] = [urlsplit(one).scheme for one in found.notify]
+    for name, value in plain.items():
+        if isinstance(value, str) and "://" in value:
+            plain[name] = _without_password(value)
+    return plain
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    _, at, place = parts.netloc.rpartition("@")
+    hidden = parts._replace(netloc=f"…@{place}" if at else place, query="", fragment="")
+    return hidden.geturl()
