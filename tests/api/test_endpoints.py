@@ -213,15 +213,16 @@ def test_every_operation_asks_for_its_right(world: World) -> None:
         operation = Operation(described["x-dozo-operation"])
         if name == "login" or operation in NOT_BY_TOKEN:
             continue
-        response = ask(world, name, token_for(world.site, "operator", operation.value), facts)
-        assert response.status_code != 403 and "access.forbidden" not in response.text, name
+        # What is done to a recovery point is done to its snapshots.
+        rights = {operation.value, operation.value.replace("recovery-point", "snapshot")}
+        response = ask(world, name, token_for(world.site, "operator", *rights), facts)
+        assert response.status_code != 403, name
 
 
 def test_nobody_gets_in_anywhere(world: World) -> None:
     facts = {"snapshot": "x", "other": "x", "point": "x", "job": "x"}
-    for name in EXAMPLES:
+    for name, (path, body, _) in EXAMPLES.items():
         method, _, _ = operations()[name]
-        path, body, _ = EXAMPLES[name]
         more = {} if body is None else {"json": filled(body, facts)}
         response = world.call(method, filled(path, facts), None, **more)
         assert response.status_code == 401, name

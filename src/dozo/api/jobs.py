@@ -104,11 +104,19 @@ def cancel_job(request: HttpRequest, job_id: str) -> object:
     return job_queue.views(scope.site, [row], current_of(request).limits)[0]
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "line", "end"]},
+        "id": {"type": "string", "description": "The line; for Last-Event-ID."},
+        "data": {"type": "string", "description": "JSON: a JobView, or a LineView."},
+    },
+}
 _EVENTS = {
     "responses": {
         200: {
             "description": "Server-sent events: `progress`, `line`, `end`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     }
 }

@@ -79,7 +79,7 @@ class VerifyPoint(Body):
 def verify_recovery_point(
     request: HttpRequest, ref: str, body: VerifyPoint | None = None
 ) -> HttpResponse:
-    """Read a recovery point's snapshots back from this site's vault."""
+    """Read a recovery point's snapshots back; needs `snapshot.verify` as well."""
     ids = _members(request, ref, Operation.RECOVERY_POINT_VERIFY)
     everything = body.everything if body else False
     return ask(request, "snapshot.verify", {"snapshots": ids, "everything": everything})
@@ -95,7 +95,7 @@ class CopyPoint(Body):
 def copy_recovery_point(
     request: HttpRequest, ref: str, body: CopyPoint | None = None
 ) -> HttpResponse:
-    """Copy a recovery point's snapshots to a peer."""
+    """Copy a recovery point's snapshots to a peer; needs `snapshot.copy` as well."""
     ids = _members(request, ref, Operation.RECOVERY_POINT_COPY)
     return ask(request, "snapshot.copy", {"snapshots": ids, "peer": body.peer if body else ""})
 
