@@ -27,6 +27,7 @@ from dozo.daemon.home_lock import HomeLock
 from dozo.daemon.logs import LogFormat
 from dozo.daemon.metrics import Metrics
 from dozo.daemon.worker import Worker, limits_of
+from dozo.model.errors import DozoError
 from dozo.services import accounts
 from dozo.services.site import Site
 
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 # Over what the jobs are given: for requests, threads and the jobs' database to come to an end.
 _LAST_SECONDS = 45.0
 _REQUEST_SECONDS = 5
+# Of each listener; whoever comes then gets a 503.
+_MOST_CONNECTIONS = 500
 _TLS_LOOK_SECONDS = 60.0
 
 
@@ -110,6 +113,8 @@ def run(
                 metrics=Metrics(home, worker.alive if worker is not None else dict),
             )
             code = asyncio.run(service.serve(local, network))
+        except DozoError as error:
+            log.error("%s. %s", error, error.hint_text())  # noqa: TRY400  no defect: no trace
         except BaseException:
             log.exception("the service broke")
         finally:
@@ -211,6 +216,7 @@ class _Service:
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
             # A client's own word about its address counts only where a proxy is said to be.
             proxy_headers=self.behind_proxy and not local,
             forwarded_allow_ips=list(self.site.settings.proxies),

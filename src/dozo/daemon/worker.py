@@ -99,7 +99,7 @@ class Worker:
         self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
         self._repeat("mend", _MEND_SECONDS, self._mend)
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
-        self._repeat("news", _NEWS_SECONDS, notify.look)
+        self._repeat("news", _NEWS_SECONDS, notify.look, rest=9)
         self._repeat("tell", _TELL_SECONDS, notify.deliver)
         if several:
             self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
@@ -168,8 +168,10 @@ class Worker:
         for line in leftovers.clean(site).lines:
             log.warning("left over: %s", line)
 
-    def _repeat(self, name: str, seconds: float, act: Callable[[Site], object]) -> None:
-        loop = _Loop(self._home, name, seconds, act, self._stopping)
+    def _repeat(
+        self, name: str, seconds: float, act: Callable[[Site], object], *, rest: float = 0
+    ) -> None:
+        loop = _Loop(self._home, name, seconds, act, self._stopping, rest=rest)
         self._loops.append(loop)
         loop.thread.start()
 
@@ -184,13 +186,17 @@ class _Loop:
         seconds: float,
         act: Callable[[Site], object],
         stopping: threading.Event,
+        *,
+        rest: float,
     ) -> None:
+        """``rest``: pause at least so many times as long as a turn took."""
         self.name = name
         self.thread = threading.Thread(target=self._run, name=f"dozo-{name}", daemon=True)
         self._home = home
         self._seconds = seconds
         self._act = act
         self._stopping = stopping
+        self._rest = rest
         self._turn_began: float | None = None
         self._site: Site | None = None
         self._seen: object = None
@@ -206,11 +212,13 @@ class _Loop:
         try:
             pause = self._seconds
             while not self._stopping.wait(pause):
-                self._turn_began = clock.monotonic()
+                began = self._turn_began = clock.monotonic()
                 good = self._turn()
                 self._turn_began = None
+                took = clock.monotonic() - began
                 # What is away for a while is neither hammered nor complained about each time.
-                pause = self._seconds if good else min(2 * pause + 0.5, _LONGEST_PAUSE_SECONDS)
+                often = max(self._seconds, self._rest * took)
+                pause = often if good else min(2 * pause + 0.5, _LONGEST_PAUSE_SECONDS)
         finally:
             self._leave()
 
