@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 from dozo.catalog import postgres
 from dozo.catalog.errors import CatalogNewer, CatalogServerUnusable
 from dozo.catalog.store import Catalog
+from dozo.model import clock
 
 UNUSED = Path("unused")
 
@@ -88,10 +89,11 @@ def test_an_address_that_cannot_be_is_refused_without_showing_it(text: str, prob
 def end_connections(url: str) -> None:
     """As when the server is started anew, for all but this one connection."""
     with psycopg.connect(url, autocommit=True) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        others = "FROM pg_stat_activity WHERE datname = current_database()"
+        others += " AND pid <> pg_backend_pid()"
+        # Ending takes a moment.
+        while other.execute(f"SELECT pg_terminate_backend(pid) {others}").fetchall():
+            clock.sleep(0.01)
 
 
 def test_a_connection_that_the_server_ended_is_made_anew(

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
+
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress
 from dozo.model.states import CaptureMode, Consistency
@@ -86,6 +88,16 @@ def make_site(
         )
     )
     return Site.open(folder / name / "home")
+
+
+def lose_catalog(site: Site) -> None:
+    """Everything that a closed site's catalog held is gone."""
+    if site.settings.database:
+        with psycopg.connect(site.settings.database, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+    for part in ("", "-wal", "-shm"):
+        (site.settings.home / f"catalog.sqlite3{part}").unlink(missing_ok=True)
 
 
 def befriend(first: Site, second: Site) -> None:

@@ -18,7 +18,7 @@ from dozo.vault import Keyring, Vault
 from dozo.vault.errors import GrantMissing, NotAVault, ReadBackFailed
 from dozo.vault.format import ObjectKind, load_document, store_document
 
-from .support import MadeServer, make_site, random_bytes, store
+from .support import MadeServer, lose_catalog, make_site, random_bytes, store
 
 
 def copies_of(site: Site, snapshot: str) -> dict[str, str]:
@@ -186,8 +186,7 @@ def test_a_lost_catalog_is_rebuilt_from_the_vault_alone(main: Site) -> None:
 
     before = shown(main)
     main.close()
-    for part in ("", "-wal", "-shm"):
-        (main.settings.home / f"catalog.sqlite3{part}").unlink(missing_ok=True)
+    lose_catalog(main)
     with Site.open(main.settings.home) as again:
         assert views.list_snapshots(again) == []
         report = project.rebuild(again)

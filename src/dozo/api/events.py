@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseProblem
+from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from dozo.api.auth import Bearer
@@ -111,7 +112,7 @@ async def _events(stream: _Stream) -> AsyncIterator[str]:
         while True:
             try:
                 events, ended = await look()
-            except DatabaseError:
+            except DatabaseProblem:
                 # It may come back; the listener has lost nothing meanwhile.
                 events, ended = [], False
             except DozoError:

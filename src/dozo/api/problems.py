@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from dozo.api import errors
 from dozo.api.render import to_json
+from dozo.catalog.databases import PASSING
+from dozo.catalog.errors import CatalogLost
 from dozo.model.errors import DozoError, ErrorKind
 
 log = logging.getLogger(__name__)
@@ -128,7 +130,13 @@ def of_missing(_request: HttpRequest, exception: Exception | Http404) -> HttpRes
 
 
 def of_unexpected(request: HttpRequest, error: BaseException) -> HttpResponse:
-    """A defect: the asker gets a reference, the log gets the rest."""
+    """A defect: the asker gets a reference, the log gets the rest.
+
+    The database is no defect: it is away, and may be back at the next try.
+    """
+    if isinstance(error, PASSING):
+        log.warning("no answer to %s %s: %s", request.method, request.path, error)
+        return response_of(CatalogLost("it does not answer"))
     reference = secrets.token_hex(6)
     log.error(
         "unexpected error %s in %s %s", reference, request.method, request.path, exc_info=error

@@ -58,7 +58,7 @@ class CatalogServerUnusable(CatalogUnusable):
 
 @dataclass(eq=False)
 class CatalogLost(CatalogError):
-    """The database went away in the middle of a job."""
+    """The database went away in the middle of a job or a request."""
 
     code = "catalog.lost"
     kind = ErrorKind.UNAVAILABLE

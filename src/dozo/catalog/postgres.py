@@ -111,8 +111,8 @@ def connection_settings(address: Address) -> dict[str, Any]:
         "HOST": address.host,
         "PORT": address.port,
         "OPTIONS": {**_DEFAULTS, **dict(address.options)},
-        # Threads keep theirs for as long as they have the catalog open; see `mend`.
-        "CONN_MAX_AGE": None,
+        # A web request's ends with it, for its thread does; other threads keep theirs: see `mend`.
+        "CONN_MAX_AGE": 0,
     }
 
 
