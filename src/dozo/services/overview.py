@@ -269,6 +269,8 @@ def settings(scope: Scope) -> dict[str, Any]:
     plain["hooks"] = [one.name for one in found.hooks]
     # Addresses of databases and of messengers hold passwords.
     plain["notify"] = [urlsplit(one).scheme for one in found.notify]
+    if "://" not in found.database:
+        plain["database"] = "…" if found.database else ""
     for name, value in plain.items():
         if isinstance(value, str) and "://" in value:
             plain[name] = _without_password(value)
