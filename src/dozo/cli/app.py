@@ -10,17 +10,28 @@ from typing import Annotated
 import typer
 
 from dozo.cli import (
+    account,
+    audit,
     exits,
     hold,
+    job,
+    overview,
+    policy,
     recovery_point,
+    schedule,
     server,
     setup,
     site,
     snapshot,
     template,
+    tenant,
+    token,
+    user,
     vault,
     volume,
 )
+from dozo.cli.client import ServiceProblem
+from dozo.cli.opened import Chosen
 from dozo.model.errors import DozoError, ErrorKind
 
 # Typer carries a click of its own; its public names lead to the base of all usage errors.
@@ -38,28 +49,61 @@ app.command("init")(setup.init)
 app.command("serve")(setup.serve)
 app.command("worker")(setup.worker)
 app.command("doctor")(setup.doctor)
+app.command("overview")(overview.overview)
+app.command("login")(account.login)
+app.command("logout")(account.logout)
+app.command("whoami")(account.whoami)
+app.command("password")(account.password)
 for name, group in (
     ("server", server.app),
     ("volume", volume.app),
     ("snapshot", snapshot.app),
     ("recovery-point", recovery_point.app),
     ("template", template.app),
+    ("schedule", schedule.app),
     ("hold", hold.app),
+    ("job", job.app),
     ("site", site.app),
+    ("tenant", tenant.app),
+    ("policy", policy.app),
+    ("user", user.app),
+    ("token", token.app),
+    ("audit", audit.app),
     ("vault", vault.app),
 ):
     app.add_typer(group, name=name)
 
 
 @app.callback()
-def _home(
+def _choose(
     context: typer.Context,
     home: Annotated[
         Path | None,
-        typer.Option("--home", envvar="DOZO_HOME", help="The site's folder.", show_envvar=True),
+        typer.Option(
+            "--home",
+            envvar="DOZO_HOME",
+            help="The folder of a site on this host.",
+            show_envvar=True,
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            envvar="DOZO_PROFILE",
+            help="A service elsewhere, as `dozo login` knows it.",
+            show_envvar=True,
+        ),
     ] = None,
 ) -> None:
-    context.obj = home
+    # What was typed counts more than what the environment says.
+    typed = context.get_parameter_source("home")
+    if profile is not None and typed is not None and typed.name == "COMMANDLINE":
+        named = context.get_parameter_source("profile")
+        if named is not None and named.name == "COMMANDLINE":
+            raise typer.BadParameter("give --home or --profile, not both")
+        profile = None
+    context.obj = Chosen(home=home, profile=profile)
 
 
 def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  one return an outcome
@@ -72,6 +116,8 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  one return an outcom
         return result if isinstance(result, int) else 0
     except DozoError as error:
         return exits.report(error, as_json=as_json)
+    except ServiceProblem as problem:
+        return exits.report_problem(problem, as_json=as_json)
     except _UsageError as error:
         return _usage(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):

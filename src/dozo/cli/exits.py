@@ -6,10 +6,13 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+
+if TYPE_CHECKING:
+    from dozo.cli.client import ServiceProblem
 
 EXIT_CODES: dict[ErrorKind, int] = {
     ErrorKind.FAILED: 1,
@@ -45,6 +48,22 @@ def report(error: DozoError, *, as_json: bool) -> int:
         as_json=as_json,
     )
     return EXIT_CODES[error.kind]
+
+
+def report_problem(problem: "ServiceProblem", *, as_json: bool) -> int:
+    """Print an error that the service answered with, like one of our own; its exit code."""
+    _print(
+        {
+            "error": problem.code,
+            "kind": problem.kind.value,
+            "message": str(problem),
+            "hint": problem.hint,
+            "retry": problem.retry,
+            "details": problem.details,
+        },
+        as_json=as_json,
+    )
+    return EXIT_CODES[problem.kind]
 
 
 def report_usage(message: str, hint: str, *, as_json: bool) -> int:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from dozo.cli.opened import site_of
+from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, print_json, print_table, say, short, when
-from dozo.cli.times import instant_of
+from dozo.cli.times import text_of
 
 app = typer.Typer(help="Holds: snapshots that nobody may delete.", no_args_is_help=True)
 
@@ -20,15 +20,13 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Keep a snapshot until a date, whoever wants it gone."""
-    from dozo.services import snapshots
-
-    instant = instant_of(until)
-    with site_of(context, changes=True) as site:
-        done = snapshots.hold(site, site.catalog.snapshot(snapshot), until=instant, note=note)
+    body = {"until": text_of(until), "note": note}
+    with client_of(context) as client:
+        done = client.post(at("snapshots", snapshot, "holds"), body)
     if as_json:
         print_json(done)
     else:
-        say(f"snapshot {done.name} is held until {when(done.until)}")
+        say(f"snapshot {done['name']} is held until {when(done['until'])}")
 
 
 @app.command("list")
@@ -38,15 +36,17 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List holds."""
-    from dozo.services import snapshots
-
-    with site_of(context) as site:
-        found = snapshots.holds(site, site.catalog.snapshot(snapshot) if snapshot else None)
+    path = at("snapshots", snapshot, "holds") if snapshot else "/holds"
+    with client_of(context) as client:
+        found = client.everything(path)
     if as_json:
         print_json(found)
         return
     print_table(
         ["snapshot", "name", "until", "note"],
-        [[short(one.snapshot), one.name, when(one.until), one.note or "-"] for one in found],
+        [
+            [short(one["snapshot"]), one["name"], when(one["until"]), one["note"] or "-"]
+            for one in found
+        ],
         empty="no holds",
     )

@@ -1,33 +1,42 @@
-"""The site that a command works on."""
+"""Which site a command works on: a home on this host, or a profile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dozo.services.site import Site
 
 
-def home_of(context: typer.Context) -> "Path":
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What the options before the command said."""
+
+    home: Path | None = None
+    profile: str | None = None
+
+
+def chosen(context: typer.Context) -> Chosen:
+    """What was chosen on the command line or in the environment."""
+    found: Chosen | None = context.find_root().obj
+    return found or Chosen()
+
+
+def home_of(context: typer.Context) -> Path:
     """The home that was named, or the default one."""
     from dozo.services.settings import default_home
 
-    given: Path | None = context.find_root().obj
-    return given or default_home()
+    return chosen(context).home or default_home()
 
 
 @contextmanager
-def site_of(context: typer.Context, *, changes: bool = False) -> "Iterator[Site]":
-    """The site, opened; with ``changes``, after cleaning up what a killed process left."""
-    from dozo.services import leftovers
+def site_of(context: typer.Context) -> "Iterator[Site]":
+    """The site itself, for the few commands that work without the service."""
     from dozo.services.site import opened
 
     with opened(home_of(context)) as site:
-        if changes:
-            for line in leftovers.clean(site).lines:
-                typer.echo(f"note: {line}", err=True)
         yield site

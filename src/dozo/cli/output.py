@@ -4,7 +4,7 @@ import dataclasses
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
@@ -79,9 +79,36 @@ def size(count: int | None) -> str:
     return "-"
 
 
-def when(instant: datetime | None) -> str:
+def when(instant: datetime | str | None) -> str:
     """An instant for people, in the terminal's time zone."""
+    if isinstance(instant, str) and instant:
+        instant = datetime.fromisoformat(instant)
     return instant.astimezone().strftime("%Y-%m-%d %H:%M:%S") if instant else "-"
+
+
+def yes_no(value: object) -> str:
+    """A truth for people."""
+    return "yes" if value else "no"
+
+
+def listed(values: Iterable[object]) -> str:
+    """Several values in one cell."""
+    return ", ".join(str(value) for value in values) or "-"
+
+
+def copies(found: Mapping[str, str]) -> str:
+    """In which state a snapshot is at which site."""
+    return listed(f"{site}: {state}" for site, state in found.items())
+
+
+def span(seconds: float | None) -> str:
+    """A length of time for people: ``2.5 hours``."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
 
 
 def short(identifier: str | None) -> str:
@@ -121,6 +148,22 @@ def print_facts(facts: Mapping[str, str]) -> None:
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         say(f"{name:<{width}}  {value}")
+
+
+def cell(value: Any) -> str:
+    """Any value of an answer in one line."""
+    if isinstance(value, Mapping):
+        return listed(f"{key}: {cell(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return listed(cell(one) for one in value)
+    if isinstance(value, bool):
+        return yes_no(value)
+    return "-" if value is None or value == "" else str(value)
+
+
+def show_fields(fields: Mapping[str, Any]) -> None:
+    """All fields of an answer, by their names."""
+    print_facts({name.replace("_", " "): cell(value) for name, value in fields.items()})
 
 
 _NOTES = {"not_clean": "not clean because", "freeze_problem": "not frozen because"}

@@ -1,19 +1,27 @@
 """What `snapshot create` and `recovery-point create` have in common."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
 from dozo.cli.output import note_facts, print_table, say, short, size
-from dozo.model.states import CaptureMode
 
-if TYPE_CHECKING:
-    from dozo.services.protect import Protected
+
+class Mode(StrEnum):
+    """How a snapshot is taken."""
+
+    LIVE = "live"
+    OFFLINE = "offline"
+    UNMOUNTED = "unmounted"
+    STOP = "stop-snapshot-start"
+
 
 Name = Annotated[str | None, typer.Option(help="A name for it; made up unless given.")]
-Mode = Annotated[
-    CaptureMode | None,
-    typer.Option(help="live, offline or unmounted; what fits the server's state unless given."),
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option("--mode", help="How it is taken; what fits the server's state unless given."),
 ]
 StatedUnmounted = Annotated[
     bool,
@@ -26,32 +34,69 @@ Freeze = Annotated[
     bool, typer.Option("--freeze/--no-freeze", help="Freeze the guest's file systems if it can.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Read everything, whatever tracking says.")]
+StopTimeout = Annotated[
+    int | None,
+    typer.Option(help="Mode stop-snapshot-start: seconds that the guest may take to stop."),
+]
+ForceStop = Annotated[
+    bool, typer.Option("--force-stop", help="Mode stop-snapshot-start: cut the power after that.")
+]
+HookBefore = Annotated[str | None, typer.Option(help="A hook of dozo.toml to run before.")]
+HookAfter = Annotated[str | None, typer.Option(help="A hook of dozo.toml to run after.")]
 
 
-def show_made(made: "Protected") -> None:
+def capture_body(
+    *,
+    name: str | None,
+    mode: Mode | None,
+    stated_unmounted: bool,
+    freeze: bool,
+    full: bool,
+    stop_timeout: int | None,
+    force_stop: bool,
+    hook_before: str | None,
+    hook_after: str | None,
+) -> dict[str, Any]:
+    given = {
+        "name": name,
+        "mode": mode.value if mode else None,
+        "stop_timeout_seconds": stop_timeout,
+        "hook_before": hook_before,
+        "hook_after": hook_after,
+    }
+    return {
+        "stated_unmounted": stated_unmounted,
+        "freeze": freeze,
+        "full": full,
+        "force_stop": force_stop,
+        **{key: value for key, value in given.items() if value is not None},
+    }
+
+
+def show_made(made: Mapping[str, Any]) -> None:
     """Print a recovery point or snapshot that was just taken."""
     print_table(
         ["snapshot", "volume", "size", "read", "new", "stored", "seconds", "read in full because"],
         [
             [
-                short(one.snapshot),
-                f"{one.volume} ({one.device})" if one.device else one.volume,
-                size(one.bytes_volume),
-                size(one.bytes_read),
-                size(one.bytes_new),
-                size(one.bytes_stored),
-                f"{one.seconds:.1f}",
-                one.full_reason_words or "-",
+                short(one["snapshot"]),
+                f"{one['volume']} ({one['device']})" if one["device"] else one["volume"],
+                size(one["bytes_volume"]),
+                size(one["bytes_read"]),
+                size(one["bytes_new"]),
+                size(one["bytes_stored"]),
+                f"{one['seconds']:.1f}",
+                one["full_reason_words"] or "-",
             ]
-            for one in made.snapshots
+            for one in made["snapshots"]
         ],
         empty="nothing was taken",
     )
-    for one in made.left_out:
-        say(f"left out: {one.device} ({one.reason})")
-    frozen = f", frozen for {made.freeze_ms} ms" if made.freeze_ms is not None else ""
-    say(f"{made.mode.value}, {made.consistency.value}{frozen}")
-    for name, text in note_facts(made.notes).items():
+    for one in made["left_out"]:
+        say(f"left out: {one['device']} ({one['reason']})")
+    frozen = f", frozen for {made['freeze_ms']} ms" if made["freeze_ms"] is not None else ""
+    say(f"{made['mode']}, {made['consistency']}{frozen}")
+    for name, text in note_facts(made.get("notes") or {}).items():
         say(f"{name}: {text}")
-    if made.recovery_point:
-        say(f"recovery point {made.name} ({short(made.recovery_point)})")
+    if made["recovery_point"]:
+        say(f"recovery point {made['name']} ({short(made['recovery_point'])})")

@@ -1,23 +1,39 @@
 """`dozo recovery-point …`: all volumes of a server at one instant."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from dozo.cli.opened import site_of
+from dozo.cli import following
+from dozo.cli.client import at, client_of
+from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AsJson,
+    copies,
+    listed,
     note_facts,
     print_facts,
     print_json,
     print_table,
-    progress,
     say,
     short,
     size,
     when,
 )
-from dozo.cli.protecting import Freeze, Full, Mode, Name, StatedUnmounted, show_made
+from dozo.cli.protecting import (
+    ForceStop,
+    Freeze,
+    Full,
+    HookAfter,
+    HookBefore,
+    ModeOption,
+    Name,
+    StatedUnmounted,
+    StopTimeout,
+    capture_body,
+    show_made,
+)
 from dozo.cli.snapshot import show_copied, show_verified
 
 app = typer.Typer(help="Recovery points: a server's volumes at one instant.", no_args_is_help=True)
@@ -30,7 +46,7 @@ def create(
     context: typer.Context,
     server: Annotated[str, typer.Argument(help="The server.")],
     name: Name = None,
-    mode: Mode = None,
+    mode: ModeOption = None,
     volume: Annotated[
         list[str] | None,
         typer.Option(help="Only this volume (name, device or id); may be repeated."),
@@ -38,23 +54,30 @@ def create(
     stated_unmounted: StatedUnmounted = False,
     freeze: Freeze = True,
     full: Full = False,
+    stop_timeout: StopTimeout = None,
+    force_stop: ForceStop = False,
+    hook_before: HookBefore = None,
+    hook_after: HookAfter = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Snapshot all volumes of a server at one instant, with the server's state."""
-    from dozo.services import protect
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        plan = protect.plan_server(
-            site,
-            server,
+    body = {
+        "server": server,
+        "volumes": volume or [],
+        **capture_body(
             name=name,
             mode=mode,
-            volumes=tuple(volume or ()),
             stated_unmounted=stated_unmounted,
             freeze=freeze,
             full=full,
-        )
-        made = protect.apply(site, plan, work=work)
+            stop_timeout=stop_timeout,
+            force_stop=force_stop,
+            hook_before=hook_before,
+            hook_after=hook_after,
+        ),
+    }
+    made = following.run(context, "/recovery-points", body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(made)
         return
@@ -68,10 +91,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List recovery points, newest first."""
-    from dozo.services import views
-
-    with site_of(context) as site:
-        rows = views.list_recovery_points(site, server=server)
+    with client_of(context) as client:
+        rows = client.everything("/recovery-points", server=server)
     if as_json:
         print_json(rows)
         return
@@ -79,13 +100,13 @@ def list_(
         ["recovery point", "name", "server", "taken", "volumes", "complete", "copies"],
         [
             [
-                short(row.recovery_point),
-                row.name,
-                row.server,
-                when(row.created_at),
-                str(len(row.snapshots)),
-                "yes" if row.complete else f"no: {', '.join(row.missing)} missing",
-                ", ".join(f"{site}: {state}" for site, state in row.copies.items()) or "-",
+                short(row["recovery_point"]),
+                row["name"],
+                row["server"],
+                when(row["created_at"]),
+                str(len(row["snapshots"])),
+                _complete(row),
+                copies(row["copies"]),
             ]
             for row in rows
         ],
@@ -96,40 +117,42 @@ def list_(
 @app.command()
 def show(context: typer.Context, point: PointArgument, as_json: AsJson = False) -> None:
     """Show a recovery point and its snapshots."""
-    from dozo.services import views
-
-    with site_of(context) as site:
-        row = views.recovery_point_view(site, site.catalog.recovery_point(point))
+    with client_of(context) as client:
+        row = client.get(at("recovery-points", point))
     if as_json:
         print_json(row)
         return
     print_facts(
         {
-            "recovery point": row.recovery_point,
-            "name": row.name,
-            "server": f"{row.server} ({row.server_uuid})",
-            "taken": when(row.created_at),
-            "complete": "yes" if row.complete else f"no: {', '.join(row.missing)} missing",
-            "left out": ", ".join(f"{one['device']} ({one['reason']})" for one in row.left_out)
-            or "nothing",
-            **note_facts(row.notes),
+            "recovery point": row["recovery_point"],
+            "name": row["name"],
+            "server": f"{row['server']} ({row['server_uuid']})",
+            "taken": when(row["created_at"]),
+            "complete": _complete(row),
+            "left out": listed(f"{one['device']} ({one['reason']})" for one in row["left_out"]),
+            "copies": copies(row["copies"]),
+            **note_facts(row["notes"]),
         }
     )
     print_table(
         ["snapshot", "device", "size", "mode", "consistency", "copies"],
         [
             [
-                short(one.snapshot),
-                one.device,
-                size(one.bytes_volume),
-                one.mode,
-                one.consistency,
-                ", ".join(f"{site}: {state}" for site, state in one.copies.items()) or "-",
+                short(one["snapshot"]),
+                one["device"],
+                size(one["bytes_volume"]),
+                one["mode"],
+                one["consistency"],
+                copies(one["copies"]),
             ]
-            for one in row.snapshots
+            for one in row["snapshots"]
         ],
         empty="none of its snapshots is here",
     )
+
+
+def _complete(row: Mapping[str, Any]) -> str:
+    return "yes" if row["complete"] else f"no: {', '.join(row['missing'])} missing"
 
 
 @app.command()
@@ -139,15 +162,14 @@ def verify(
     everything: Annotated[
         bool, typer.Option("--all", help="Also what it shares with older snapshots.")
     ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a recovery point's snapshots back from this site's vault."""
-    from dozo.services import snapshots
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        rows = site.catalog.recovery_point(point).snapshots.filter(deleted_at=None)
-        done = snapshots.verify(site, list(rows), everything=everything, work=work)
-    show_verified(done, as_json=as_json)
+    path = at("recovery-points", point, "verify")
+    body = {"everything": everything}
+    done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
+    show_verified(done["verified"], as_json=as_json)
 
 
 @app.command()
@@ -155,28 +177,35 @@ def copy(
     context: typer.Context,
     point: PointArgument,
     to: Annotated[str, typer.Option("--to", help="The peer to copy to.")] = "",
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy a recovery point's snapshots to a peer; only what it lacks is sent."""
-    from dozo.services import replicate
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        rows = site.catalog.recovery_point(point).snapshots.filter(deleted_at=None)
-        ids = [row.snapshot_id for row in rows]
-        done = replicate.copy(site, replicate.peer_or_only(site, to), ids, work=work)
+    path = at("recovery-points", point, "copy")
+    done = following.run(context, path, {"peer": to}, as_json=as_json, no_wait=no_wait)
     show_copied(done, as_json=as_json)
 
 
 @app.command()
 def delete(context: typer.Context, point: PointArgument, as_json: AsJson = False) -> None:
-    """Delete a recovery point's snapshots; `snapshot undelete` brings them back."""
-    from dozo.services import snapshots
-
-    with site_of(context, changes=True) as site:
-        row = site.catalog.recovery_point(point)
-        ids = [one.snapshot_id for one in row.snapshots.filter(deleted_at=None)]
-        snapshots.delete(site, ids)
+    """Delete a recovery point's snapshots; `undelete` brings them back until they are pruned."""
+    with client_of(context) as client:
+        row = client.get(at("recovery-points", point))
+        ids = [one["snapshot"] for one in row["snapshots"]]
+        path = at("recovery-points", row["recovery_point"], "delete")
+        client.post(path, {"confirm_count": len(ids)})
     if as_json:
-        print_json({"recovery_point": row.recovery_point_id, "deleted": ids})
+        print_json({"recovery_point": row["recovery_point"], "deleted": ids})
     else:
-        say(f"recovery point {row.name}: {len(ids)} snapshots deleted")
+        say(f"recovery point {row['name']}: {len(ids)} snapshots deleted")
+
+
+@app.command()
+def undelete(context: typer.Context, point: PointArgument, as_json: AsJson = False) -> None:
+    """Bring a deleted recovery point's snapshots back."""
+    with client_of(context) as client:
+        done = client.post(at("recovery-points", point, "undelete"))
+    if as_json:
+        print_json(done)
+    else:
+        say(f"recovery point {point}: {len(done['undeleted'])} snapshots are back")

@@ -1,29 +1,30 @@
 """`dozo server …`: servers of the hypervisor, and servers made of snapshots."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dozo.cli.opened import site_of
+from dozo.cli import following
+from dozo.cli.client import at, client_of
+from dozo.cli.confirming import confirmed
+from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AcceptPlaintext,
     AsJson,
     finish,
+    listed,
     print_facts,
     print_json,
     print_table,
-    progress,
     say,
     size,
+    span,
     when,
 )
-from dozo.cli.times import instant_of
+from dozo.cli.times import text_of
 from dozo.model.states import Identity, Tracking
-
-if TYPE_CHECKING:
-    from dozo.hypervisor import Network as HypervisorNetwork
-    from dozo.services.restore_server import ServerPlan
 
 app = typer.Typer(help="Servers.", no_args_is_help=True)
 
@@ -38,13 +39,6 @@ class Network(StrEnum):
     NONE = "none"
 
 
-def network_of(chosen: Network) -> "HypervisorNetwork":
-    """The hypervisor's value for it; loading that module at start would make help slow."""
-    from dozo.hypervisor import Network as HypervisorNetwork
-
-    return HypervisorNetwork(chosen.value)
-
-
 @app.command("list")
 def list_(
     context: typer.Context,
@@ -52,11 +46,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the servers of this site."""
-    from dozo.services import inventory, views
-
-    with site_of(context) as site:
-        inventory.sync(site)
-        rows = views.list_servers(site, gone=gone)
+    with client_of(context) as client:
+        rows = client.everything("/servers", gone=gone or None)
     if as_json:
         print_json(rows)
         return
@@ -64,12 +55,12 @@ def list_(
         ["server", "state", "volumes", "newest recovery point", "tracking", "id"],
         [
             [
-                row.name,
-                row.state,
-                str(len(row.volumes)),
-                when(row.newest_recovery_point_at),
-                row.tracking,
-                row.server,
+                row["name"],
+                row["state"],
+                str(len(row["volumes"])),
+                when(row["newest_recovery_point_at"]),
+                row["tracking"],
+                row["server"],
             ]
             for row in rows
         ],
@@ -80,36 +71,60 @@ def list_(
 @app.command()
 def show(context: typer.Context, server: ServerArgument, as_json: AsJson = False) -> None:
     """Show a server and its volumes."""
-    from dozo.services import inventory, views
-
-    with site_of(context) as site:
-        inventory.sync(site)
-        row = views.server_view(site.catalog.server(server))
+    with client_of(context) as client:
+        row = client.get(at("servers", server))
     if as_json:
         print_json(row)
         return
     print_facts(
         {
-            "server": row.name,
-            "id": row.server,
-            "state": row.state,
-            "tracking": row.tracking,
-            "newest recovery point": when(row.newest_recovery_point_at),
+            "server": row["name"],
+            "id": row["server"],
+            "state": row["state"],
+            "tenant": row["tenant"],
+            "tracking": row["tracking"],
+            "newest recovery point": when(row["newest_recovery_point_at"]),
         }
     )
     print_table(
         ["volume", "device", "kind", "size", "format", "newest snapshot", "id"],
         [
             [
-                one.name,
-                one.device,
-                "root" if one.root else "data",
-                size(one.bytes_volume),
-                one.format,
-                when(one.newest_snapshot_at),
-                one.volume,
+                one["name"],
+                one["device"],
+                "root" if one["root"] else "data",
+                size(one["bytes_volume"]),
+                one["format"],
+                when(one["newest_snapshot_at"]),
+                one["volume"],
             ]
-            for one in row.volumes
+            for one in row["volumes"]
+        ],
+        empty="no volumes",
+    )
+
+
+@app.command()
+def protection(context: typer.Context, server: ServerArgument, as_json: AsJson = False) -> None:
+    """Show whether a server is protected, and if not, why."""
+    with client_of(context) as client:
+        row = client.get(at("servers", server, "protection"))
+    if as_json:
+        print_json(row)
+        return
+    print_facts(
+        {
+            "server": row["name"],
+            "state": row["state"],
+            "because": row["reason"] or "-",
+            "oldest of its newest protected snapshots": when(row["stalest_at"]),
+        }
+    )
+    print_table(
+        ["volume", "state", "newest protected snapshot", "because"],
+        [
+            [one["name"], one["state"], when(one["protected_at"]), one["reason"] or "-"]
+            for one in row["volumes"]
         ],
         empty="no volumes",
     )
@@ -123,20 +138,19 @@ def create(
     network: Annotated[Network, typer.Option(help="Where its network goes.")] = Network.SAME,
     start: Annotated[bool, typer.Option("--start", help="Start it at the end.")] = False,
     accept_plaintext: AcceptPlaintext = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new server from a template; it stays stopped unless --start is given."""
-    from dozo.services import restore_server
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        plan = restore_server.plan_from_template(
-            site, template, name=name, network=network_of(network), start=start
-        )
-        made = restore_server.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
-    if as_json:
-        print_json(made)
-        return
-    _say_made(made.name, made.server, started=made.started)
+    body = {
+        "template": template,
+        "name": name,
+        "network": network.value,
+        "start": start,
+        "accept_plaintext": accept_plaintext,
+    }
+    made = following.run(context, "/servers", body, as_json=as_json, no_wait=no_wait)
+    _show_made(made, as_json=as_json)
 
 
 @app.command()
@@ -160,34 +174,35 @@ def restore(
     start: Annotated[bool, typer.Option("--start", help="Start it at the end.")] = False,
     accept_plaintext: AcceptPlaintext = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a whole server: its definition, all volumes, attached as they were."""
-    from dozo.services import restore_server
-
-    with site_of(context, changes=not dry_run) as site, progress(as_json=as_json) as work:
-        plan = restore_server.plan(
-            site,
-            recovery_point=recovery_point,
-            server=server,
-            at=instant_of(at) if at else None,
-            snapshots=tuple(snapshot or ()),
-            name=name,
-            identity=identity,
-            network=network_of(network),
-            start=start,
-        )
+    given = {
+        "recovery_point": recovery_point,
+        "server": server,
+        "at": text_of(at) if at else None,
+        "snapshots": snapshot or None,
+        "name": name,
+        "identity": identity.value if identity else None,
+    }
+    body = {
+        "network": network.value,
+        "start": start,
+        "accept_plaintext": accept_plaintext,
+        **{key: value for key, value in given.items() if value is not None},
+    }
+    path = "/servers/restore"
+    if dry_run or not as_json:
+        plan = following.plan(context, path, body)
         if not as_json:
             _say_plan(plan)
-        if dry_run:
-            if as_json:
-                print_json(plan.shown())
-            return
-        made = restore_server.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
-    if as_json:
-        print_json(made)
+        elif dry_run:
+            print_json(plan)
+    if dry_run:
         return
-    _say_made(made.name, made.server, started=made.started)
+    made = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
+    _show_made(made, as_json=as_json)
 
 
 @app.command()
@@ -198,30 +213,30 @@ def start(
         bool,
         typer.Option("--fail-snapshot", help="Start even if an offline snapshot is under way."),
     ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a server; refused while a snapshot or a restore needs it stopped."""
-    from dozo.services import power
-
-    with site_of(context, changes=True) as site:
-        done = power.start(site, server, fail_snapshot=fail_snapshot)
-    finish(done, f"server {done.name} is {done.state}", as_json=as_json)
+    path = at("servers", server, "start")
+    body = {"fail_snapshot": fail_snapshot}
+    done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
+    finish(done, f"server {done['name']} is {done['state']}", as_json=as_json)
 
 
 @app.command()
 def stop(
     context: typer.Context,
     server: ServerArgument,
-    timeout: Annotated[float, typer.Option(help="Seconds that the guest may take.")] = 120,
+    timeout: Annotated[int, typer.Option(help="Seconds that the guest may take.", min=0)] = 120,
     force: Annotated[bool, typer.Option("--force", help="Cut the power after that.")] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a server to shut down, and wait for it."""
-    from dozo.services import power
-
-    with site_of(context, changes=True) as site:
-        done = power.stop(site, server, timeout_seconds=timeout, force=force)
-    finish(done, f"server {done.name} is {done.state}", as_json=as_json)
+    path = at("servers", server, "stop")
+    body = {"timeout_seconds": timeout, "force": force}
+    done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
+    finish(done, f"server {done['name']} is {done['state']}", as_json=as_json)
 
 
 @app.command()
@@ -232,26 +247,55 @@ def track(
     as_json: AsJson = False,
 ) -> None:
     """Say whether Dozo may track changes of this server's volumes (checkpoints)."""
-    from dozo.services import tracking
-
-    with site_of(context, changes=True) as site:
-        done = tracking.set_tracking(site, server, setting)
-    finish(done, f"tracking of server {done.name} is {done.tracking}", as_json=as_json)
+    with client_of(context) as client:
+        done = client.put(at("servers", server, "tracking"), {"tracking": setting.value})
+    finish(done, f"tracking of server {done['name']} is {done['tracking']}", as_json=as_json)
 
 
 @app.command()
-def untrack(context: typer.Context, server: ServerArgument, as_json: AsJson = False) -> None:
+def untrack(
+    context: typer.Context,
+    server: ServerArgument,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
     """Remove every trace of change tracking from a server's volumes."""
-    from dozo.services import tracking
-
-    with site_of(context, changes=True) as site:
-        done = tracking.untrack(site, server)
+    path = at("servers", server, "untrack")
+    done = following.run(context, path, as_json=as_json, no_wait=no_wait)
     finish(
         done,
-        f"server {done.name}: {len(done.checkpoints)} checkpoints and"
-        f" {len(done.bitmaps)} bitmaps removed",
+        f"server {done['name']}: {len(done['checkpoints'])} checkpoints and"
+        f" {len(done['bitmaps'])} bitmaps removed",
         as_json=as_json,
     )
+
+
+@app.command()
+def tag(
+    context: typer.Context,
+    server: ServerArgument,
+    tags: Annotated[
+        list[str] | None, typer.Argument(metavar="[TAG]...", help="None removes them all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a server exactly these tags; a schedule can cover all servers with a tag."""
+    with client_of(context) as client:
+        done = client.put(at("servers", server, "tags"), {"tags": tags or []})
+    finish(done, f"server {done['name']}: {listed(done['tags'])}", as_json=as_json)
+
+
+@app.command()
+def assign(
+    context: typer.Context,
+    server: ServerArgument,
+    tenant: Annotated[str, typer.Argument(help="Whose it is from now on.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a server, with its volumes, to a tenant (operators)."""
+    with client_of(context) as client:
+        done = client.put(at("servers", server, "tenant"), {"tenant": tenant})
+    finish(done, f"server {done['name']} is {done['tenant']}'s", as_json=as_json)
 
 
 @app.command()
@@ -265,39 +309,37 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a stopped server; its snapshots stay, its volumes too unless --volumes is given."""
-    from dozo.services import power
-    from dozo.services.errors import Unconfirmed
-
-    if not yes:
-        raise Unconfirmed(f"deleting server {server}")
-    with site_of(context, changes=True) as site:
-        done = power.delete(site, server, volumes_too=volumes)
-    finish(done, f"server {done.name} is deleted", as_json=as_json)
+    confirmed("deleting server", server, yes=yes)
+    with client_of(context) as client:
+        row = client.get(at("servers", server))
+        path = at("servers", row["server"])
+        done = client.delete(path, volumes=volumes or None, confirm=row["name"])
+    finish(done, f"server {row['name']} is deleted", as_json=as_json)
 
 
-def _say_made(name: str, uuid: str, *, started: bool) -> None:
-    say(f"server {name} ({uuid}) is {'started' if started else 'ready, stopped'}")
+def _show_made(made: Mapping[str, Any], *, as_json: bool) -> None:
+    state = "started" if made["started"] else "ready, stopped"
+    finish(made, f"server {made['name']} ({made['server']}) is {state}", as_json=as_json)
 
 
-def _say_plan(plan: "ServerPlan") -> None:
-    say(f"server {plan.name}, identity: {plan.identity.value}")
+def _say_plan(plan: Mapping[str, Any]) -> None:
+    say(f"server {plan['name']}, identity: {plan['identity']}")
     print_table(
         ["device", "snapshot", "taken", "size", "image"],
         [
-            [one.device, one.snapshot_name, when(one.created_at), size(one.bytes_volume), one.path]
-            for one in plan.volumes
+            [
+                one["device"],
+                one["snapshot_name"],
+                when(one["created_at"]),
+                size(one["bytes_volume"]),
+                one["path"],
+            ]
+            for one in plan["volumes"]
         ],
         empty="no volumes",
     )
-    if plan.gap_seconds:
-        say(f"The snapshots are {_span(plan.gap_seconds)} apart.")
-    for one in plan.volumes:
-        if one.warning:
-            say(f"{one.device}: {one.warning}.")
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
+    if plan["gap_seconds"]:
+        say(f"The snapshots are {span(plan['gap_seconds'])} apart.")
+    for one in plan["volumes"]:
+        if one["warning"]:
+            say(f"{one['device']}: {one['warning']}.")

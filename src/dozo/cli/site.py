@@ -1,32 +1,39 @@
 """`dozo site …`: this site, its peers, and bringing things back."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from dozo.cli.opened import site_of
-from dozo.cli.output import AsJson, print_facts, print_json, print_table, progress, say, short, size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dozo.services.replicate import RebuildPlan
-    from dozo.services.snapshots import Verified
+from dozo.cli import following
+from dozo.cli.client import client_of
+from dozo.cli.following import NoWait
+from dozo.cli.output import (
+    AsJson,
+    finish,
+    listed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    short,
+    show_fields,
+    size,
+)
 
 app = typer.Typer(help="Sites.", no_args_is_help=True)
 
 Verify = Annotated[
     bool, typer.Option("--verify/--no-verify", help="Read back what nobody has read back here.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")]
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List this site and its peers."""
-    from dozo.services import replicate
-
-    with site_of(context) as site:
-        rows = replicate.list_sites(site)
+    with client_of(context) as client:
+        rows = client.everything("/sites")
     if as_json:
         print_json(rows)
         return
@@ -34,15 +41,37 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         ["site", "", "vault", "copies"],
         [
             [
-                row.site,
-                row.role,
-                row.vault,
-                ", ".join(f"{count} {state}" for state, count in sorted(row.copies.items())) or "-",
+                row["site"],
+                row["role"],
+                row["vault"],
+                listed(f"{count} {state}" for state, count in sorted(row["copies"].items())),
             ]
             for row in rows
         ],
         empty="no sites",
     )
+
+
+@app.command()
+def show(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show this site."""
+    with client_of(context) as client:
+        row = client.get("/site")
+    if as_json:
+        print_json(row)
+        return
+    show_fields(row)
+
+
+@app.command()
+def settings(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the settings that the service runs with; secrets are left out."""
+    with client_of(context) as client:
+        row = client.get("/settings")
+    if as_json:
+        print_json(row)
+        return
+    show_fields(row)
 
 
 @app.command("add-peer")
@@ -59,37 +88,108 @@ def add_peer(
     as_json: AsJson = False,
 ) -> None:
     """Let a peer open what this site stores, and remember where its vault is."""
-    from dozo.services.site import add_peer as add
+    body = {
+        "name": name,
+        "vault": vault if "://" in vault else str(Path(vault).absolute()),
+        "public_key": _key_text(public_key),
+        "replace": replace,
+    }
+    with client_of(context) as client:
+        peer = client.post("/site/peers", body)
+    line = f"peer {peer['name']}: its site can read what is stored here from now on"
+    finish(peer, line, as_json=as_json)
 
-    with site_of(context, changes=True) as site:
-        peer = add(site, name=name, vault=vault, public_key=public_key, replace=replace)
-    if as_json:
-        print_json(peer)
-    else:
-        say(f"peer {peer.name}: its site can read what is stored here from now on")
+
+def _key_text(given: str) -> str:
+    """The key itself; the service may not be able to read this command's files."""
+    path = Path(given)
+    try:
+        return path.read_text().strip() if path.is_file() else given
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{given}: {error}") from None
 
 
 @app.command()
-def sync(context: typer.Context, verify: Verify = True, as_json: AsJson = False) -> None:
+def sync(
+    context: typer.Context,
+    verify: Verify = True,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
     """Bring the catalog in step with vault, hypervisor and peers; verify what is new."""
-    from dozo.services import replicate
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        done = replicate.sync(site, verify=verify, work=work)
+    path, body = "/site/sync", {"verify": verify}
+    done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
-    else:
-        print_facts(
-            {
-                "snapshots": str(done.catalog.snapshots),
-                "templates": str(done.catalog.templates),
-                "not readable here": str(done.catalog.unreadable),
-                "verified now": str(len(done.verified)),
-                "hypervisor": done.inventory,
-                **{f"peer {name}": state for name, state in done.peers.items()},
-            }
-        )
-    _exit_on_damage(done.verified)
+        return
+    print_facts(
+        {
+            "snapshots": str(done["catalog"]["snapshots"]),
+            "templates": str(done["catalog"]["templates"]),
+            "not readable here": str(done["catalog"]["unreadable"]),
+            "verified now": str(len(done["verified"])),
+            "hypervisor": done["inventory"],
+            **{f"peer {name}": state for name, state in done["peers"].items()},
+        }
+    )
+
+
+@app.command()
+def retain(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the generations that no schedule keeps any more; the service does it by itself."""
+    if dry_run:
+        with client_of(context) as client:
+            found = client.get("/site/retention")
+        if as_json:
+            print_json(found)
+        else:
+            show_fields(found)
+        return
+    done = following.run(context, "/site/retain", as_json=as_json, no_wait=no_wait)
+    if as_json:
+        print_json(done)
+        return
+    show_fields(done)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    grace: Annotated[
+        int | None,
+        typer.Option(help="Seconds since deletion; upkeep.undelete_days unless given.", min=0),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reclaim the space of deleted snapshots; they cannot be brought back any more."""
+    body = {} if grace is None else {"grace_seconds": grace}
+    done = following.run(context, "/site/prune", body, as_json=as_json, no_wait=no_wait)
+    if as_json:
+        print_json(done)
+        return
+    show_fields(done)
+
+
+@app.command()
+def scrub(
+    context: typer.Context,
+    repair_from: Annotated[
+        str | None, typer.Option(help="Mend what is damaged from this peer.")
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read everything in this site's vault back; exit code 5 while damage remains."""
+    body = {} if repair_from is None else {"repair_from": repair_from}
+    done = following.run(context, "/site/scrub", body, as_json=as_json, no_wait=no_wait)
+    line = f"{size(done['bytes_read'])} in {done['packs_read']} packs read, no damage remains"
+    finish(done, line, as_json=as_json)
 
 
 @app.command()
@@ -97,67 +197,53 @@ def rebuild(
     context: typer.Context,
     source: Annotated[str, typer.Option("--from", help="The peer to rebuild from.")] = "",
     verify: Verify = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Fill this site's vault from a peer's, then its catalog; may be interrupted and repeated."""
-    from dozo.services import replicate
-
-    with site_of(context, changes=not dry_run) as site, progress(as_json=as_json) as work:
-        plan = replicate.plan_rebuild(site, replicate.peer_or_only(site, source))
-        if dry_run:
-            _show_plan(plan, as_json=as_json)
-            return
-        done = replicate.rebuild(site, plan, verify=verify, work=work)
+    body = {"peer": source, "verify": verify}
+    if dry_run:
+        plan = following.plan(context, "/site/rebuild", body)
+        line = (
+            f"{len(plan['snapshots_missing'])} snapshots are missing here,"
+            f" of volumes of {size(plan['bytes_volume_missing'])} altogether"
+        )
+        finish(plan, line, as_json=as_json)
+        return
+    done = following.run(context, "/site/rebuild", body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
-    else:
-        print_facts(
-            {
-                "from": done.source,
-                "snapshots before": str(done.snapshots_before),
-                "snapshots now": str(done.snapshots_after),
-                "copied": f"{size(done.bytes_copied)} in {done.seconds:.1f} s",
-                "not readable here": str(done.catalog.unreadable),
-                "verified now": str(len(done.verified)),
-            }
-        )
-        for one in done.verified:
-            say(f"  {short(one.snapshot)} {one.name}: {one.state}")
-    _exit_on_damage(done.verified)
+        return
+    print_facts(
+        {
+            "from": done["source"],
+            "snapshots before": str(done["snapshots_before"]),
+            "snapshots now": str(done["snapshots_after"]),
+            "copied": f"{size(done['bytes_copied'])} in {done['seconds']:.1f} s",
+            "not readable here": str(done["catalog"]["unreadable"]),
+            "verified now": str(len(done["verified"])),
+        }
+    )
+    for one in done["verified"]:
+        say(f"  {short(one['snapshot'])} {one['name']}: {one['state']}")
 
 
 @app.command("rebuild-catalog")
-def rebuild_catalog(context: typer.Context, as_json: AsJson = False) -> None:
+def rebuild_catalog(
+    context: typer.Context, no_wait: NoWait = False, as_json: AsJson = False
+) -> None:
     """Make the catalog anew from this site's vault alone."""
-    from dozo.services import project
-
-    with site_of(context, changes=True) as site:
-        done = project.rebuild(site)
+    done = following.run(context, "/site/rebuild-catalog", as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
-    else:
-        print_facts(
-            {
-                "snapshots": str(done.snapshots),
-                "templates": str(done.templates),
-                "recovery points": str(done.recovery_points),
-                "deleted": str(done.deleted),
-                "not readable here": str(done.unreadable),
-            }
-        )
-
-
-def _show_plan(plan: "RebuildPlan", *, as_json: bool) -> None:
-    if as_json:
-        print_json(plan)
         return
-    say(
-        f"{len(plan.snapshots_missing)} snapshots are missing here,"
-        f" of volumes of {size(plan.bytes_volume_missing)} altogether"
+    print_facts(
+        {
+            "snapshots": str(done["snapshots"]),
+            "templates": str(done["templates"]),
+            "recovery points": str(done["recovery_points"]),
+            "deleted": str(done["deleted"]),
+            "not readable here": str(done["unreadable"]),
+        }
     )
-
-
-def _exit_on_damage(verified: "Sequence[Verified]") -> None:
-    if any(one.damage for one in verified):
-        raise typer.Exit(5)

@@ -1,30 +1,43 @@
 """`dozo snapshot …`: one volume at one instant."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dozo.cli.opened import site_of
+from dozo.cli import following
+from dozo.cli.client import at, client_of
+from dozo.cli.confirming import confirmed_count
+from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AsJson,
+    copies,
     finish,
+    listed,
     note_facts,
     print_facts,
     print_json,
     print_table,
-    progress,
     say,
     short,
     size,
     when,
 )
-from dozo.cli.protecting import Freeze, Full, Mode, Name, StatedUnmounted, show_made
+from dozo.cli.protecting import (
+    ForceStop,
+    Freeze,
+    Full,
+    HookAfter,
+    HookBefore,
+    ModeOption,
+    Name,
+    StatedUnmounted,
+    StopTimeout,
+    capture_body,
+    show_made,
+)
 from dozo.cli.volume import ImageFormat
-
-if TYPE_CHECKING:
-    from dozo.services.replicate import Copied
-    from dozo.services.snapshots import Verified
 
 app = typer.Typer(help="Snapshots of single volumes.", no_args_is_help=True)
 
@@ -37,28 +50,35 @@ def create(
     context: typer.Context,
     volume: Annotated[str, typer.Argument(help="Name, SERVER/DEVICE, or id.")],
     name: Name = None,
-    mode: Mode = None,
+    mode: ModeOption = None,
     stated_unmounted: StatedUnmounted = False,
     freeze: Freeze = True,
     full: Full = False,
+    stop_timeout: StopTimeout = None,
+    force_stop: ForceStop = False,
+    hook_before: HookBefore = None,
+    hook_after: HookAfter = None,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Snapshot one volume."""
-    from dozo.services import protect
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        plan = protect.plan_volume(
-            site,
-            volume,
+    body = {
+        "volume": volume,
+        **capture_body(
             name=name,
             mode=mode,
             stated_unmounted=stated_unmounted,
             freeze=freeze,
             full=full,
-        )
-        made = protect.apply(site, plan, work=work)
+            stop_timeout=stop_timeout,
+            force_stop=force_stop,
+            hook_before=hook_before,
+            hook_after=hook_after,
+        ),
+    }
+    made = following.run(context, "/snapshots", body, as_json=as_json, no_wait=no_wait)
     if as_json:
-        print_json(made.snapshots[0])
+        print_json(made["snapshots"][0])
         return
     show_made(made)
 
@@ -72,10 +92,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List snapshots, newest first."""
-    from dozo.services import views
-
-    with site_of(context) as site:
-        rows = views.list_snapshots(site, server=server, volume=volume, deleted=deleted)
+    with client_of(context) as client:
+        rows = client.everything(
+            "/snapshots", server=server, volume=volume, deleted=deleted or None
+        )
     if as_json:
         print_json(rows)
         return
@@ -83,14 +103,14 @@ def list_(
         ["snapshot", "name", "server", "device", "taken", "size", "consistency", "copies"],
         [
             [
-                short(row.snapshot) + (" (deleted)" if row.deleted_at else ""),
-                row.name,
-                row.server or "-",
-                row.device or "-",
-                when(row.created_at),
-                size(row.bytes_volume),
-                row.consistency or "-",
-                ", ".join(f"{site}: {state}" for site, state in row.copies.items()) or "-",
+                short(row["snapshot"]) + (" (deleted)" if row["deleted_at"] else ""),
+                row["name"],
+                row["server"] or "-",
+                row["device"] or "-",
+                when(row["created_at"]),
+                size(row["bytes_volume"]),
+                row["consistency"] or "-",
+                copies(row["copies"]),
             ]
             for row in rows
         ],
@@ -101,36 +121,33 @@ def list_(
 @app.command()
 def show(context: typer.Context, snapshot: SnapshotArgument, as_json: AsJson = False) -> None:
     """Show a snapshot."""
-    from dozo.services import snapshots, views
-
-    with site_of(context) as site:
-        row = site.catalog.snapshot(snapshot)
-        view = views.snapshot_views(site, [row])[0]
-        holds = snapshots.holds(site, row)
+    with client_of(context) as client:
+        view = client.get(at("snapshots", snapshot))
+        if "holds" not in view:
+            path = at("snapshots", view["snapshot"], "holds")
+            view = {**view, "holds": client.everything(path)}
     if as_json:
-        from dozo.cli.output import plain
-
-        print_json({**plain(view), "holds": plain(holds)})
+        print_json(view)
         return
     print_facts(
         {
-            "snapshot": view.snapshot,
-            "name": view.name,
-            "taken": when(view.created_at),
-            "size": size(view.bytes_volume),
-            "server": view.server or "-",
-            "volume": f"{view.volume or '-'} ({view.device or '-'})",
-            "mode": view.mode or "-",
-            "consistency": view.consistency or "-",
-            "frozen for": f"{view.freeze_ms} ms" if view.freeze_ms is not None else "-",
-            **note_facts(view.notes),
-            "read in full": view.full_reason_words or "no",
-            "read, stored": f"{size(view.bytes_read)}, {size(view.bytes_stored)}",
-            "recovery point": view.recovery_point or "-",
-            "origin": view.origin,
-            "copies": ", ".join(f"{at}: {state}" for at, state in view.copies.items()) or "-",
-            "held until": ", ".join(when(one.until) for one in holds) or "-",
-            "deleted": when(view.deleted_at),
+            "snapshot": view["snapshot"],
+            "name": view["name"],
+            "taken": when(view["created_at"]),
+            "size": size(view["bytes_volume"]),
+            "server": view["server"] or "-",
+            "volume": f"{view['volume'] or '-'} ({view['device'] or '-'})",
+            "mode": view["mode"] or "-",
+            "consistency": view["consistency"] or "-",
+            "frozen for": f"{view['freeze_ms']} ms" if view["freeze_ms"] is not None else "-",
+            **note_facts(view["notes"]),
+            "read in full": view["full_reason_words"] or "no",
+            "read, stored": f"{size(view['bytes_read'])}, {size(view['bytes_stored'])}",
+            "recovery point": view["recovery_point"] or "-",
+            "origin": view["origin"],
+            "copies": copies(view["copies"]),
+            "held until": listed(when(one["until"]) for one in view["holds"]),
+            "deleted": when(view["deleted_at"]),
         }
     )
 
@@ -142,40 +159,28 @@ def verify(
     everything: Annotated[
         bool, typer.Option("--all", help="Also what it shares with older snapshots.")
     ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Read snapshots back from this site's vault: decrypt and re-hash every byte."""
-    from dozo.services import snapshots
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        rows = [site.catalog.snapshot(one) for one in snapshot]
-        done = snapshots.verify(site, rows, everything=everything, work=work)
-    show_verified(done, as_json=as_json)
+    body = {"snapshots": snapshot, "everything": everything}
+    done = following.run(context, "/snapshots/verify", body, as_json=as_json, no_wait=no_wait)
+    show_verified(done["verified"], as_json=as_json)
 
 
-def show_verified(rows: "list[Verified]", *, as_json: bool) -> None:
-    """Print what reading back found; exit 5 where there is damage."""
+def show_verified(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print what reading back found; damage is an error of its own."""
     if as_json:
         print_json(rows)
-    else:
-        print_table(
-            ["snapshot", "name", "state", "verified"],
-            [
-                [
-                    short(one.snapshot),
-                    one.name,
-                    one.state,
-                    when(one.verified_at),
-                ]
-                for one in rows
-            ],
-            empty="nothing to verify",
-        )
-        for one in rows:
-            for damage in one.damage:
-                say(f"{one.name}: {damage}")
-    if any(one.damage for one in rows):
-        raise typer.Exit(5)
+        return
+    print_table(
+        ["snapshot", "name", "state", "verified"],
+        [
+            [short(one["snapshot"]), one["name"], one["state"], when(one["verified_at"])]
+            for one in rows
+        ],
+        empty="nothing to verify",
+    )
 
 
 @app.command()
@@ -185,50 +190,50 @@ def copy(
         list[str] | None, typer.Argument(help="Snapshots; all of them unless given.")
     ] = None,
     to: Annotated[str, typer.Option("--to", help="The peer to copy to.")] = "",
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy snapshots to a peer; only what it lacks is sent."""
-    from dozo.services import replicate
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        ids = [site.catalog.snapshot(one).snapshot_id for one in snapshot] if snapshot else None
-        done = replicate.copy(site, replicate.peer_or_only(site, to), ids, work=work)
+    body = {"peer": to, "snapshots": snapshot or None}
+    done = following.run(context, "/snapshots/copy", body, as_json=as_json, no_wait=no_wait)
     show_copied(done, as_json=as_json)
 
 
-def show_copied(done: "Copied", *, as_json: bool) -> None:
+def show_copied(done: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what a copy moved."""
     if as_json:
         print_json(done)
-    else:
-        say(
-            f"{len(done.snapshots)} snapshots copied to {done.target}"
-            f" ({len(done.already_there)} were there already);"
-            f" {size(done.bytes_copied)} sent in {done.seconds:.1f} s"
-        )
-        for snapshot, reason in done.skipped.items():
-            say(f"{short(snapshot)} was not copied: {reason}")
+        return
+    say(
+        f"{len(done['snapshots'])} snapshots copied to {done['target']}"
+        f" ({len(done['already_there'])} were there already);"
+        f" {size(done['bytes_copied'])} sent in {done['seconds']:.1f} s"
+    )
+    for snapshot, reason in done["skipped"].items():
+        say(f"{short(snapshot)} was not copied: {reason}")
 
 
 @app.command()
-def delete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJson = False) -> None:
+def delete(
+    context: typer.Context,
+    snapshot: SnapshotArguments,
+    yes: Annotated[bool, typer.Option("--yes", help="All of them are meant.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Delete snapshots; until they are pruned, `undelete` brings them back."""
-    from dozo.services import snapshots
-
-    with site_of(context, changes=True) as site:
-        ids = [site.catalog.snapshot(one).snapshot_id for one in snapshot]
-        snapshots.delete(site, ids)
+    with client_of(context) as client:
+        ids = list(dict.fromkeys(client.get(at("snapshots", one))["snapshot"] for one in snapshot))
+        count = confirmed_count(len(ids), "snapshots", yes=yes)
+        client.post("/snapshots/delete", {"snapshots": ids, "confirm_count": count})
     finish({"deleted": ids}, f"{len(ids)} snapshots deleted", as_json=as_json)
 
 
 @app.command()
 def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJson = False) -> None:
     """Bring deleted snapshots back."""
-    from dozo.services import snapshots
-
-    with site_of(context, changes=True) as site:
-        ids = [site.catalog.snapshot(one).snapshot_id for one in snapshot]
-        snapshots.undelete(site, ids)
+    with client_of(context) as client:
+        ids = [client.get(at("snapshots", one))["snapshot"] for one in snapshot]
+        client.post("/snapshots/undelete", {"snapshots": ids})
     finish({"undeleted": ids}, f"{len(ids)} snapshots are back", as_json=as_json)
 
 
@@ -236,15 +241,20 @@ def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJso
 def restore(
     context: typer.Context,
     snapshot: SnapshotArgument,
-    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, on the site's host.")],
     format: Annotated[ImageFormat, typer.Option(help="The file's format.")] = ImageFormat.RAW,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a snapshot to an image file."""
+    """Write a snapshot to an image file, on the site's host; works without the service too."""
+    from dozo.cli.errors import OnTheHostOnly
+    from dozo.cli.opened import chosen, site_of
+    from dozo.cli.output import progress
     from dozo.services import snapshots
 
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
+    if chosen(context).profile is not None:
+        raise OnTheHostOnly("dozo snapshot restore")
+    with site_of(context) as site, progress(as_json=as_json) as work:
         row = site.catalog.snapshot(snapshot)
         done = snapshots.to_file(
             site, row.snapshot_id, out, format=format.value, force=force, work=work

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from dozo.cli.opened import site_of
+from dozo.cli import following
+from dozo.cli.client import at, client_of
+from dozo.cli.confirming import confirmed
+from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AcceptPlaintext,
     AsJson,
@@ -13,7 +16,6 @@ from dozo.cli.output import (
     print_facts,
     print_json,
     print_table,
-    progress,
     say,
     size,
     when,
@@ -40,11 +42,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the volumes of this site."""
-    from dozo.services import inventory, views
-
-    with site_of(context) as site:
-        inventory.sync(site)
-        rows = views.list_volumes(site, gone=gone)
+    with client_of(context) as client:
+        rows = client.everything("/volumes", gone=gone or None)
     if as_json:
         print_json(rows)
         return
@@ -52,14 +51,14 @@ def list_(
         ["volume", "server", "device", "kind", "size", "state", "newest snapshot", "id"],
         [
             [
-                row.name,
-                row.server or "-",
-                row.device or "-",
-                "root" if row.root else "data",
-                size(row.bytes_volume),
-                f"restoring ({row.state})" if row.restoring else row.state,
-                when(row.newest_snapshot_at),
-                row.volume,
+                row["name"],
+                row["server"] or "-",
+                row["device"] or "-",
+                "root" if row["root"] else "data",
+                size(row["bytes_volume"]),
+                f"restoring ({row['state']})" if row["restoring"] else row["state"],
+                when(row["newest_snapshot_at"]),
+                row["volume"],
             ]
             for row in rows
         ],
@@ -70,30 +69,28 @@ def list_(
 @app.command()
 def show(context: typer.Context, volume: VolumeArgument, as_json: AsJson = False) -> None:
     """Show a volume."""
-    from dozo.services import inventory, views
-
-    with site_of(context) as site:
-        inventory.sync(site)
-        row = views.volume_view(site.catalog.volume(volume))
+    with client_of(context) as client:
+        row = client.get(at("volumes", volume))
     if as_json:
         print_json(row)
         return
     print_facts(
         {
-            "volume": row.name,
-            "id": row.volume,
-            "state": row.state,
-            "server": row.server or "-",
-            "device": f"{row.device or '-'} ({row.bus or '-'}, serial {row.serial or '-'})",
-            "kind": "root" if row.root else "data",
-            "size": size(row.bytes_volume),
-            "image": f"{row.path or '-'} ({row.format or '-'})",
-            "made of": row.origin_snapshot or "-",
-            "snapshots": f"{row.snapshots}, newest {when(row.newest_snapshot_at)}",
+            "volume": row["name"],
+            "id": row["volume"],
+            "state": row["state"],
+            "server": row["server"] or "-",
+            "device": f"{row['device'] or '-'} ({row['bus'] or '-'},"
+            f" serial {row['serial'] or '-'})",
+            "kind": "root" if row["root"] else "data",
+            "size": size(row["bytes_volume"]),
+            "image": f"{row['path'] or '-'} ({row['format'] or '-'})",
+            "made of": row["origin_snapshot"] or "-",
+            "snapshots": f"{row['snapshots']}, newest {when(row['newest_snapshot_at'])}",
         }
     )
-    if row.restoring:
-        say(f"It is being restored to snapshot {row.restoring} and not complete.")
+    if row["restoring"]:
+        say(f"It is being restored to snapshot {row['restoring']} and not complete.")
 
 
 @app.command()
@@ -103,21 +100,23 @@ def create(
     name: Annotated[str, typer.Option(help="The new volume's name.")],
     format: Annotated[ImageFormat, typer.Option(help="The image's format.")] = ImageFormat.QCOW2,
     accept_plaintext: AcceptPlaintext = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a new volume from a snapshot; it is attached to nothing at first."""
-    from dozo.services import restore_volume
-
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        plan = restore_volume.plan(site, snapshot, name=name, format=format.value)
-        if plan.warning and not as_json:
-            say(f"{plan.snapshot_name}: {plan.warning}.")
-        made = restore_volume.apply(site, plan, accept_plaintext=accept_plaintext, work=work)
+    body = {
+        "snapshot": snapshot,
+        "name": name,
+        "format": format.value,
+        "accept_plaintext": accept_plaintext,
+    }
+    made = following.run(context, "/volumes", body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(made)
         return
-    say(f"volume {made.name} ({made.volume}) is at {made.path}, {size(made.bytes_volume)}")
-    say(f"Attach it with: dozo volume attach {made.name} SERVER")
+    volume_size = size(made["bytes_volume"])
+    say(f"volume {made['name']} ({made['volume']}) is at {made['path']}, {volume_size}")
+    say(f"Attach it with: dozo volume attach {made['name']} SERVER")
 
 
 @app.command()
@@ -131,12 +130,11 @@ def attach(
     as_json: AsJson = False,
 ) -> None:
     """Attach a volume to a server, stopped or running."""
-    from dozo.services import attaching
-
-    with site_of(context, changes=True) as site:
-        plan = attaching.plan_attach(site, volume, server, device=device, bus=bus, serial=serial)
-        done = attaching.attach(site, plan)
-    finish(done, f"volume {done.volume} is {done.server}'s {done.device}", as_json=as_json)
+    body = {"server": server, "device": device, "bus": bus, "serial": serial}
+    with client_of(context) as client:
+        done = client.post(at("volumes", volume, "attach"), body)
+    line = f"volume {done['volume']} is {done['server']}'s {done['device']}"
+    finish(done, line, as_json=as_json)
 
 
 @app.command()
@@ -147,11 +145,10 @@ def detach(
     as_json: AsJson = False,
 ) -> None:
     """Detach a volume from a server; unmount it in the guest before."""
-    from dozo.services import attaching
-
-    with site_of(context, changes=True) as site:
-        done = attaching.detach(site, volume, server)
-    finish(done, f"volume {done.volume} is detached from {done.server}", as_json=as_json)
+    with client_of(context) as client:
+        done = client.post(at("volumes", volume, "detach"), {"server": server})
+    line = f"volume {done['volume']} is detached from {done['server']}"
+    finish(done, line, as_json=as_json)
 
 
 @app.command()
@@ -165,30 +162,27 @@ def restore(
     go_back: Annotated[
         bool, typer.Option("--go-back", help="Take back what was there before the restore.")
     ] = False,
+    no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a stopped server's volume back to a snapshot, in place.
 
     What is there now is kept in a safety snapshot first; only what differs is written.
     """
-    from dozo.services import restore_in_place
-
     if (snapshot is None) == (not resume and not go_back) or (resume and go_back):
         raise typer.BadParameter("give exactly one of SNAPSHOT, --resume and --go-back")
-    with site_of(context, changes=True) as site, progress(as_json=as_json) as work:
-        if snapshot is not None:
-            plan = restore_in_place.plan(site, volume, snapshot)
-        elif resume:
-            plan = restore_in_place.plan_resume(site, volume)
-        else:
-            plan = restore_in_place.plan_go_back(site, volume)
-        done = restore_in_place.apply(site, plan, work=work)
+    body: dict[str, object] = {"snapshot": snapshot} if snapshot else {}
+    if resume or go_back:
+        body["resume" if resume else "go_back"] = True
+    path = at("volumes", volume, "restore")
+    done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
         return
-    say(f"volume {done.volume} is at snapshot {done.snapshot} again; {size(done.bytes_written)}")
-    if done.safety_snapshot:
-        say(f"What was there before is kept as snapshot {done.safety_snapshot}.")
+    written = size(done["bytes_written"])
+    say(f"volume {done['volume']} is at snapshot {done['snapshot']} again; {written}")
+    if done["safety_snapshot"]:
+        say(f"What was there before is kept as snapshot {done['safety_snapshot']}.")
 
 
 @app.command()
@@ -199,11 +193,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a volume that Dozo made and that is attached to nothing; its snapshots stay."""
-    from dozo.services import attaching
-    from dozo.services.errors import Unconfirmed
-
-    if not yes:
-        raise Unconfirmed(f"deleting volume {volume}")
-    with site_of(context, changes=True) as site:
-        done = attaching.delete_volume(site, volume)
-    finish(done, f"volume {done.name} is deleted", as_json=as_json)
+    confirmed("deleting volume", volume, yes=yes)
+    with client_of(context) as client:
+        row = client.get(at("volumes", volume))
+        done = client.delete(at("volumes", row["volume"]), confirm=row["name"])
+    finish(done, f"volume {row['name']} is deleted", as_json=as_json)

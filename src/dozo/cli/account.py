@@ -1,0 +1,106 @@
+"""`dozo login`, `logout`, `whoami` and `password`: one's own account."""
+
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dozo.cli import profiles
+from dozo.cli.client import Client, ServiceProblem, client_of
+from dozo.cli.errors import ProfileNeeded
+from dozo.cli.opened import chosen
+from dozo.cli.output import AsJson, finish, print_json, show_fields
+from dozo.cli.secrets_asked import PasswordStdin, new_password
+from dozo.cli.secrets_asked import password as asked_password
+from dozo.model.errors import ErrorKind
+
+
+def login(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Argument(help="Your user name; asked for.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Where the service is, for a new profile: https://…")
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(help="Certificates to trust, for a new profile.", exists=True, dir_okay=False),
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=366)] = 30,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Log in to the service of --profile, and keep a token for it."""
+    profile = _profile(context, "login", url, ca)
+    user = user or typer.prompt("User name", err=True)
+    body = {
+        "username": user,
+        "password": asked_password(f"Password of {user}", from_stdin=password_stdin),
+        "token_name": f"dozo on {platform.node()}"[:100],
+        "days": days,
+    }
+    profiles.forget_token(profile)
+    client = Client.of_profile(profile)
+    try:
+        done = client.post("/login", body)
+    finally:
+        client.close()
+    profiles.save(profile)
+    profiles.save_token(profile, done["token"])
+    shown = {"profile": profile.name, "url": profile.url, "user": user}
+    finish(shown, f"{user} is logged in at {profile.url}", as_json=as_json)
+
+
+def _profile(
+    context: typer.Context, command: str, url: str | None = None, ca: Path | None = None
+) -> profiles.Profile:
+    name = chosen(context).profile
+    if name is None:
+        raise ProfileNeeded(command)
+    if url is not None:
+        if not url.startswith(("https://", "http://")):
+            raise typer.BadParameter(f"{url!r} does not begin with https:// or http://")
+        return profiles.Profile(
+            name=name, url=url.rstrip("/"), ca=ca.absolute() if ca is not None else None
+        )
+    return profiles.load(name)
+
+
+def logout(context: typer.Context, as_json: AsJson = False) -> None:
+    """Forget the token of --profile, and let the service forget it."""
+    profile = _profile(context, "logout")
+    if profile.token() is not None:
+        client = Client.of_profile(profile)
+        try:
+            client.post("/logout")
+        except ServiceProblem as problem:
+            # A token that is worthless already has not to be revoked.
+            if problem.kind is not ErrorKind.UNAUTHENTICATED:
+                raise
+        finally:
+            client.close()
+        profiles.forget_token(profile)
+    finish({"profile": profile.name}, f"logged out of {profile.url}", as_json=as_json)
+
+
+def whoami(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show who the service takes you for."""
+    with client_of(context) as client:
+        row = client.get("/account")
+    if as_json:
+        print_json(row)
+    else:
+        show_fields(row)
+
+
+def password(
+    context: typer.Context, password_stdin: PasswordStdin = False, as_json: AsJson = False
+) -> None:
+    """Change your own password; --password-stdin reads two lines, the old one and the new one."""
+    body = {
+        "old_password": asked_password("Present password", from_stdin=password_stdin),
+        "new_password": new_password(from_stdin=password_stdin),
+    }
+    with client_of(context) as client:
+        client.post("/account/password", body)
+    finish({"changed": True}, "your password is changed", as_json=as_json)

@@ -1,0 +1,83 @@
+"""`dozo audit …`: who did what, and what was refused."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dozo.cli.client import client_of
+from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_fields, when
+
+app = typer.Typer(help="The audit trail: who did what, and what was refused.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    actor: Annotated[str | None, typer.Option(help="Only what this one did: user:alice.")] = None,
+    operation: Annotated[str | None, typer.Option(help="Such as snapshot.delete.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="done, refused or failed.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List entries, newest first."""
+    with client_of(context) as client:
+        rows = list(
+            client.pages(
+                "/audit",
+                most=limit,
+                actor=actor,
+                operation=operation,
+                outcome=outcome,
+                tenant=tenant,
+            )
+        )
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["at", "who", "did", "to", "outcome", "detail"],
+        [
+            [
+                when(row["at"]),
+                row["actor"],
+                row["operation"],
+                f"{row['object_kind']} {row['object_name'] or row['object_id']}".strip() or "-",
+                row["outcome"],
+                cell(row["detail"]),
+            ]
+            for row in rows
+        ],
+        empty="no entries",
+    )
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; standard output unless given.")
+    ] = None,
+) -> None:
+    """Write the whole trail as JSON lines; keep it elsewhere, and it shows later forgery."""
+    with client_of(context) as client:
+        lines = client.text("/audit/export")
+        if out is None:
+            for line in lines:
+                say(line)
+            return
+        with out.open("x") as file:
+            for line in lines:
+                file.write(line + "\n")
+
+
+@app.command()
+def verify(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check that no entry was changed, removed or put in between."""
+    with client_of(context) as client:
+        found = client.get("/audit/verify")
+    if as_json:
+        print_json(found)
+    else:
+        show_fields(found)

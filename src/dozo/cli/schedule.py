@@ -1,0 +1,247 @@
+"""`dozo schedule …`: snapshots that are taken and removed by themselves."""
+
+from typing import Annotated, Any
+
+import typer
+
+from dozo.cli import following, timings
+from dozo.cli.client import Client, at, client_of
+from dozo.cli.following import NoWait
+from dozo.cli.output import (
+    AsJson,
+    finish,
+    listed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+    short,
+    when,
+    yes_no,
+)
+from dozo.cli.schedule_edit import create, edit
+
+app = typer.Typer(
+    help="Schedules: snapshots taken and removed by themselves.", no_args_is_help=True
+)
+app.command()(create)
+app.command()(edit)
+
+ScheduleArgument = Annotated[str, typer.Argument(help="Name, id, or the beginning of an id.")]
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List schedules."""
+    with client_of(context) as client:
+        rows = client.everything("/schedules", tenant=tenant)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["schedule", "name", "covers", "when", "keeps", "mode", "next run"],
+        [
+            [
+                short(row["schedule"]),
+                row["name"],
+                f"{row['target_kind']} {row['target_name']}",
+                timings.in_words(row["timing"]),
+                timings.keep_in_words(row["keep"]),
+                row["mode"],
+                when(row["next_at"]) if row["enabled"] else "disabled",
+            ]
+            for row in rows
+        ],
+        empty="no schedules",
+    )
+
+
+@app.command()
+def show(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson = False) -> None:
+    """Show a schedule."""
+    with client_of(context) as client:
+        row = client.get(at("schedules", schedule))
+    if as_json:
+        print_json(row)
+        return
+    timing = row["timing"]
+    print_facts(
+        {
+            "schedule": row["schedule"],
+            "name": row["name"],
+            "tenant": row["tenant"],
+            "enabled": yes_no(row["enabled"]),
+            "covers": f"{row['target_kind']} {row['target_name']} ({row['covers']} now)",
+            "when": timings.in_words(timing),
+            "window": _window(timing.get("window")),
+            "put off by at most": f"{timing.get('jitter_seconds', 0)} s",
+            "while one goes on": timing.get("overlap", "skip"),
+            "mode": row["mode"],
+            "keeps": timings.keep_in_words(row["keep"]),
+            "hooks": listed(one for one in (row["hook_before"], row["hook_after"]) if one),
+            "next run": when(row["next_at"]),
+        }
+    )
+
+
+@app.command()
+def delete(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson = False) -> None:
+    """Remove a schedule; its snapshots stay until somebody deletes them."""
+    with client_of(context) as client:
+        row = client.get(at("schedules", schedule))
+        client.delete(at("schedules", row["schedule"]))
+    done = {"schedule": row["schedule"], "deleted": True}
+    finish(done, f"schedule {row['name']} is deleted", as_json=as_json)
+
+
+@app.command()
+def enable(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson = False) -> None:
+    """Let a schedule run again; what it missed meanwhile is not caught up."""
+    _set_enabled(context, schedule, enabled=True, as_json=as_json)
+
+
+@app.command()
+def disable(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson = False) -> None:
+    """Let a schedule rest."""
+    _set_enabled(context, schedule, enabled=False, as_json=as_json)
+
+
+def _set_enabled(context: typer.Context, schedule: str, *, enabled: bool, as_json: bool) -> None:
+    with client_of(context) as client:
+        done = client.send("PATCH", at("schedules", schedule), body={"enabled": enabled}).data
+    word = "enabled" if enabled else "disabled"
+    finish(done, f"schedule {done['name']} is {word}", as_json=as_json)
+
+
+@app.command()
+def preview(
+    context: typer.Context,
+    schedule: Annotated[
+        str | None, typer.Argument(help="One that is there; its options may be overridden.")
+    ] = None,
+    hourly: timings.Hourly = None,
+    daily: timings.Daily = None,
+    weekly: timings.Weekly = None,
+    monthly: timings.Monthly = None,
+    cron: timings.Cron = None,
+    zone: timings.Zone = None,
+    window: timings.Window = None,
+    jitter: timings.Jitter = None,
+    keep: timings.Keep = None,
+    keep_hourly: timings.KeepHourly = None,
+    keep_daily: timings.KeepDaily = None,
+    keep_weekly: timings.KeepWeekly = None,
+    keep_monthly: timings.KeepMonthly = None,
+    keep_yearly: timings.KeepYearly = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show when a schedule would run, and what it would keep after a year."""
+    when_given = timings.TimingGiven(
+        hourly=hourly,
+        daily=daily,
+        weekly=weekly,
+        monthly=monthly,
+        cron=cron,
+        zone=zone,
+        window=window,
+        jitter=jitter,
+    )
+    kept_given = timings.KeepGiven(
+        count=keep,
+        hourly=keep_hourly,
+        daily=keep_daily,
+        weekly=keep_weekly,
+        monthly=keep_monthly,
+        yearly=keep_yearly,
+    )
+    with client_of(context) as client:
+        body = _previewed(client, schedule, when_given, kept_given)
+        found = client.post("/schedules/preview", body)
+    if as_json:
+        print_json(found)
+        return
+    say("the next runs:")
+    for one in found["runs"]:
+        say(f"  {when(one)}")
+    say(f"kept after {found['days']} days:")
+    for one in found["kept"]:
+        say(f"  {when(one['created_at'])}  {listed(one['reasons'])}")
+
+
+def _previewed(
+    client: Client,
+    schedule: str | None,
+    when_given: timings.TimingGiven,
+    kept_given: timings.KeepGiven,
+) -> dict[str, Any]:
+    before = client.get(at("schedules", schedule)) if schedule else {}
+    timing = when_given.timing(before.get("timing")) or before.get("timing")
+    if timing is None:
+        raise typer.BadParameter("name a schedule, or say when: --daily 02:30, for example")
+    kept = kept_given.keep(before.get("keep"), when_given.zone) or before.get("keep")
+    if kept is None:
+        raise typer.BadParameter("say what to keep: --keep 8 or --keep-daily 7, for example")
+    return {"timing": timing, "keep": kept}
+
+
+@app.command()
+def runs(
+    context: typer.Context,
+    schedule: ScheduleArgument,
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of a schedule's planned times, newest first."""
+    with client_of(context) as client:
+        rows = list(client.pages(at("schedules", schedule, "runs"), most=limit))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ["planned", "target", "outcome", "because", "jobs"],
+        [
+            [
+                when(row["planned_at"]),
+                row["target"],
+                row["outcome"],
+                row["reason"] or "-",
+                listed(short(one) for one in row["jobs"]),
+            ]
+            for row in rows
+        ],
+        empty="it has not run yet",
+    )
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    schedule: ScheduleArgument,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a schedule now, beside its planned times."""
+    with client_of(context) as client:
+        asked = client.post(at("schedules", schedule, "run"))
+        jobs = [str(one) for one in asked.get("jobs") or [asked["job"]]]
+        if no_wait:
+            finish({"jobs": jobs}, "\n".join(jobs), as_json=as_json)
+            return
+        results = [following.follow(client, job, as_json=as_json) for job in jobs]
+    if as_json:
+        print_json([{"job": job, "result": one} for job, one in zip(jobs, results, strict=True)])
+        return
+    for one in results:
+        say(f"{one['name']}: {len(one['snapshots'])} snapshots, {one['consistency']}")
+
+
+def _window(window: Any) -> str:
+    if not window:
+        return "-"
+    if window.get("after_seconds"):
+        return f"{window['after_seconds']} s after the planned time"
+    return f"{window['start']} to {window['end']}"

@@ -1,0 +1,82 @@
+"""`dozo tenant …`: who owns servers and snapshots."""
+
+from typing import Annotated
+
+import typer
+
+from dozo.cli.client import at, client_of
+from dozo.cli.output import AsJson, cell, finish, print_json, print_table, show_fields
+
+app = typer.Typer(help="Tenants: who owns servers and snapshots.", no_args_is_help=True)
+
+TenantArgument = Annotated[str, typer.Argument(help="The tenant's name.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """List tenants."""
+    with client_of(context) as client:
+        rows = client.everything("/tenants")
+    if as_json:
+        print_json(rows)
+        return
+    names = [name for name in rows[0] if name != "overrides"] if rows else []
+    print_table(
+        [name.replace("_", " ") for name in names],
+        [[cell(row[name]) for name in names] for row in rows],
+        empty="no tenants",
+    )
+
+
+@app.command()
+def show(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False) -> None:
+    """Show a tenant."""
+    with client_of(context) as client:
+        row = client.get(at("tenants", tenant))
+    if as_json:
+        print_json(row)
+    else:
+        show_fields(row)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    tenant: TenantArgument,
+    policy: Annotated[
+        str | None, typer.Option(help="The preset it begins with; `dozo policy list`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a tenant, with keys of its own."""
+    body = {"name": tenant} if policy is None else {"name": tenant, "policy": policy}
+    with client_of(context) as client:
+        done = client.post("/tenants", body)
+    finish(done, f"tenant {tenant} is there", as_json=as_json)
+
+
+@app.command()
+def disable(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False) -> None:
+    """Shut a tenant's users and tokens out; its snapshots stay, its schedules rest."""
+    with client_of(context) as client:
+        done = client.post(at("tenants", tenant, "disable"))
+    finish(done, f"tenant {tenant} is disabled", as_json=as_json)
+
+
+@app.command()
+def enable(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False) -> None:
+    """Let a tenant in again."""
+    with client_of(context) as client:
+        done = client.post(at("tenants", tenant, "enable"))
+    finish(done, f"tenant {tenant} is enabled", as_json=as_json)
+
+
+@app.command()
+def quota(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False) -> None:
+    """Show what a tenant uses, and what it may use."""
+    with client_of(context) as client:
+        row = client.get(at("tenants", tenant, "quota"))
+    if as_json:
+        print_json(row)
+    else:
+        show_fields(row)
