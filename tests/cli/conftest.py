@@ -1,14 +1,18 @@
 """The command line in this process: arguments in; exit code, output and errors out."""
 
+import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from dozo.cli.app import run
+
+from . import service
+from .service import Service
 
 NO_LIBVIRT = "qemu+unix:///system?socket=/nonexistent/libvirt-sock"
 
@@ -30,19 +34,27 @@ class Ran:
         return json.loads(self.err.splitlines()[-1])
 
 
-Dozo = Callable[..., Ran]
+class Dozo(Protocol):
+    """Runs a command line."""
+
+    def __call__(self, *arguments: str | Path, stdin: str = "") -> Ran: ...
 
 
 @pytest.fixture
 def dozo(
-    capfd: pytest.CaptureFixture[str], django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str],
+    django_db_blocker: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Dozo]:
     """Run a command line."""
-    monkeypatch.delenv("DOZO_HOME", raising=False)
-    monkeypatch.delenv("DOZO_KEYS", raising=False)
+    for name in ("DOZO_HOME", "DOZO_KEYS", "DOZO_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
-    def call(*arguments: str | Path) -> Ran:
+    def call(*arguments: str | Path, stdin: str = "") -> Ran:
         capfd.readouterr()
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         code = run([str(one) for one in arguments])
         out, err = capfd.readouterr()
         return Ran(code=code, out=out, err=err)
@@ -51,13 +63,30 @@ def dozo(
         yield call
 
 
+def make_site(folder: Path, name: str, django_db_blocker: Any) -> Path:
+    """A site without a hypervisor, nobody serving it."""
+    home = folder / name
+    with django_db_blocker.unblock():
+        code = run(
+            [
+                *("--home", str(home), "init", "--name", name, "--vault", str(folder / "vault")),
+                *("--pool", str(folder / "pool"), "--libvirt", NO_LIBVIRT, "--json"),
+            ]
+        )
+    assert code == 0
+    return home
+
+
 @pytest.fixture
-def home(dozo: Dozo, tmp_path: Path) -> Path:
-    """A site without a hypervisor."""
-    folder = tmp_path / "main"
-    done = dozo(
-        "--home", folder, "init", "--name", "main", "--vault", tmp_path / "vault",
-        "--pool", tmp_path / "pool", "--libvirt", NO_LIBVIRT,
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    return folder
+def home(tmp_path: Path, django_db_blocker: Any) -> Path:
+    """A site without a hypervisor, nobody serving it."""
+    return make_site(tmp_path, "main", django_db_blocker)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Service]:
+    """A site without a hypervisor, and its service; one for all tests of a module."""
+    home = make_site(tmp_path_factory.mktemp("served"), "main", django_db_blocker)
+    running = service.start(home)
+    yield running
+    running.stop()

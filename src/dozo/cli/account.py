@@ -26,7 +26,7 @@ def login(
         Path | None,
         typer.Option(help="Certificates to trust, for a new profile.", exists=True, dir_okay=False),
     ] = None,
-    days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=366)] = 30,
+    days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=365)] = 30,
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,8 +98,8 @@ def password(
 ) -> None:
     """Change your own password; --password-stdin reads two lines, the old one and the new one."""
     body = {
-        "old_password": asked_password("Present password", from_stdin=password_stdin),
-        "new_password": new_password(from_stdin=password_stdin),
+        "old": asked_password("Present password", from_stdin=password_stdin),
+        "new": new_password(from_stdin=password_stdin),
     }
     with client_of(context) as client:
         client.post("/account/password", body)

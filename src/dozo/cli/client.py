@@ -145,6 +145,10 @@ class Client:
         while left is None or left > 0:
             limit = _PAGE if left is None else min(left, _PAGE)
             page = self.get(path, **query, limit=limit, cursor=cursor)
+            if isinstance(page, list):
+                # A list that is always short comes whole.
+                yield from page
+                return
             items = page["items"]
             yield from items
             left = None if left is None else left - len(items)

@@ -4,13 +4,13 @@ import sys
 
 import typer
 
+from dozo.cli.errors import CountUnconfirmed, Unconfirmed
+
 
 def confirmed(what: str, name: str, *, yes: bool) -> None:
     """Ask for the name of what is to go, unless ``yes``. Raises ``Unconfirmed``."""
     if yes:
         return
-    from dozo.services.errors import Unconfirmed
-
     if not _can_ask():
         raise Unconfirmed(f"{what} {name}")
     answer: str = typer.prompt(f"{what} {name} cannot be taken back; type its name", err=True)
@@ -19,16 +19,14 @@ def confirmed(what: str, name: str, *, yes: bool) -> None:
 
 
 def confirmed_count(count: int, what: str, *, yes: bool) -> int:
-    """Ask for the number, where it is more than one; the number. Raises ``Unconfirmed``."""
+    """Ask for the number, where it is more than one; the number. Raises ``CountUnconfirmed``."""
     if yes or count <= 1:
         return count
-    from dozo.services.errors import Unconfirmed
-
     if not _can_ask():
-        raise Unconfirmed(f"deleting {count} {what}")
+        raise CountUnconfirmed(count, what)
     answer: str = typer.prompt(f"{count} {what} will be deleted; type the number", err=True)
     if answer.strip() != str(count):
-        raise Unconfirmed(f"deleting {count} {what}")
+        raise CountUnconfirmed(count, what)
     return count
 
 

@@ -98,3 +98,26 @@ class AnswerStrange(DozoError):
     method: str
     path: str
     problem: str
+
+
+@dataclass(eq=False)
+class Unconfirmed(DozoError):
+    """Something that cannot be taken back needs a clear yes."""
+
+    code = "cli.unconfirmed"
+    kind = ErrorKind.REFUSED
+    text = "{self.what} cannot be taken back"
+    hint = "Say --yes if it is meant."
+    what: str
+
+
+@dataclass(eq=False)
+class CountUnconfirmed(DozoError):
+    """More than one thing is to go, and nobody said that so many are meant."""
+
+    code = "cli.count_unconfirmed"
+    kind = ErrorKind.REFUSED
+    text = "this deletes {self.count} {self.what}"
+    hint = "Say --yes if all of them are meant."
+    count: int
+    what: str

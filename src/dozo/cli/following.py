@@ -85,7 +85,7 @@ def watch(client: Client, job: str, screen: Screen) -> Mapping[str, Any]:
     while True:
         found: Mapping[str, Any] = client.get(at("jobs", job))
         for line in client.pages(at("jobs", job, "log"), after=shown):
-            shown = line["number"]
+            shown = line["line"]
             screen.line(line["text"])
         screen.look(found)
         if found["state"] in ENDED:

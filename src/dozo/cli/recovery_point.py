@@ -11,6 +11,7 @@ from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AsJson,
     copies,
+    finish,
     listed,
     note_facts,
     print_facts,
@@ -191,9 +192,9 @@ def delete(context: typer.Context, point: PointArgument, as_json: AsJson = False
     """Delete a recovery point's snapshots; `undelete` brings them back until they are pruned."""
     with client_of(context) as client:
         row = client.get(at("recovery-points", point))
-        ids = [one["snapshot"] for one in row["snapshots"]]
+        count = len(row["snapshots"])
         path = at("recovery-points", row["recovery_point"], "delete")
-        client.post(path, {"confirm_count": len(ids)})
+        ids = client.post(path, {"confirm_count": count} if count else {})["done"]
     if as_json:
         print_json({"recovery_point": row["recovery_point"], "deleted": ids})
     else:
@@ -204,8 +205,6 @@ def delete(context: typer.Context, point: PointArgument, as_json: AsJson = False
 def undelete(context: typer.Context, point: PointArgument, as_json: AsJson = False) -> None:
     """Bring a deleted recovery point's snapshots back."""
     with client_of(context) as client:
-        done = client.post(at("recovery-points", point, "undelete"))
-    if as_json:
-        print_json(done)
-    else:
-        say(f"recovery point {point}: {len(done['undeleted'])} snapshots are back")
+        ids = client.post(at("recovery-points", point, "undelete"))["done"]
+    line = f"recovery point {point}: {len(ids)} snapshots are back"
+    finish({"undeleted": ids}, line, as_json=as_json)

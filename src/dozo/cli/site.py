@@ -127,7 +127,7 @@ def sync(
             "snapshots": str(done["catalog"]["snapshots"]),
             "templates": str(done["catalog"]["templates"]),
             "not readable here": str(done["catalog"]["unreadable"]),
-            "verified now": str(len(done["verified"])),
+            "verified now": str(done["verified_count"]),
             "hypervisor": done["inventory"],
             **{f"peer {name}": state for name, state in done["peers"].items()},
         }
@@ -222,7 +222,7 @@ def rebuild(
             "snapshots now": str(done["snapshots_after"]),
             "copied": f"{size(done['bytes_copied'])} in {done['seconds']:.1f} s",
             "not readable here": str(done["catalog"]["unreadable"]),
-            "verified now": str(len(done["verified"])),
+            "verified now": str(done["verified_count"]),
         }
     )
     for one in done["verified"]:

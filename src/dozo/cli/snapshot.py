@@ -232,8 +232,7 @@ def delete(
 def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJson = False) -> None:
     """Bring deleted snapshots back."""
     with client_of(context) as client:
-        ids = [client.get(at("snapshots", one))["snapshot"] for one in snapshot]
-        client.post("/snapshots/undelete", {"snapshots": ids})
+        ids = client.post("/snapshots/undelete", {"snapshots": snapshot})["done"]
     finish({"undeleted": ids}, f"{len(ids)} snapshots are back", as_json=as_json)
 
 

@@ -20,10 +20,19 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
         return
-    names = [name for name in rows[0] if name != "overrides"] if rows else []
     print_table(
-        [name.replace("_", " ") for name in names],
-        [[cell(row[name]) for name in names] for row in rows],
+        ["tenant", "policy", "changed", "servers", "users", "state"],
+        [
+            [
+                row["tenant"],
+                row["policy"],
+                cell(row["policy_overrides"]),
+                str(row["servers"]),
+                str(row["users"]),
+                "disabled" if row["disabled"] else "enabled",
+            ]
+            for row in rows
+        ],
         empty="no tenants",
     )
 

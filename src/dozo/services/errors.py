@@ -331,17 +331,6 @@ class SnapshotsConflict(DozoError):
 
 
 @dataclass(eq=False)
-class Unconfirmed(DozoError):
-    """Something that cannot be taken back needs a clear yes."""
-
-    code = "cli.unconfirmed"
-    kind = ErrorKind.REFUSED
-    text = "{self.what} cannot be taken back"
-    hint = "Say --yes if it is meant."
-    what: str
-
-
-@dataclass(eq=False)
 class SizeDiffers(DozoError):
     """A volume in place has another size than the snapshot."""
 

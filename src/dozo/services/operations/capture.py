@@ -205,6 +205,7 @@ def _result(made: Protected) -> dict[str, Any]:
         "agent_ms": made.agent_ms,
         "snapshots": list(made.snapshots),
         "left_out": list(made.left_out),
+        "notes": dict(made.notes),
     }
 
 

@@ -1,5 +1,6 @@
 """Jobs between vaults and within one: copy, verify, keep step, retain, prune, scrub, rebuild."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,8 @@ from dozo.services.site import Site
 from dozo.services.work import Work
 
 _DAY_SECONDS = 24 * 3600
+# A result is one row of the catalog.
+_MOST_VERIFIED = 1000
 
 
 def _peer(site: Site, params: Params) -> Peer:
@@ -86,11 +89,14 @@ def _prepare_sync(scope: Scope, params: Params) -> Prepared:
 def _run_sync(site: Site, params: Params, work: Work) -> dict[str, Any]:
     done = replicate.sync(site, verify=bool(params["verify"]), work=work)
     snapshots.refuse_damage(done.verified)
+    return {**asdict(done), **_verified(done.verified)}
+
+
+def _verified(rows: Sequence[snapshots.Verified]) -> dict[str, Any]:
+    """What was read back, for a job's result: the first ones of many, and how many there are."""
     return {
-        "catalog": asdict(done.catalog),
-        "verified": len(done.verified),
-        "peers": done.peers,
-        "inventory": done.inventory,
+        "verified": [asdict(one) for one in rows[:_MOST_VERIFIED]],
+        "verified_count": len(rows),
     }
 
 
@@ -163,7 +169,7 @@ def _prepare_rebuild(scope: Scope, params: Params) -> Prepared:
         plan={
             "peer": peer.name,
             "snapshots_here": plan.snapshots_here,
-            "snapshots_missing": len(plan.snapshots_missing),
+            "snapshots_missing": list(plan.snapshots_missing),
             "bytes_volume_missing": plan.bytes_volume_missing,
         },
     )
@@ -173,7 +179,7 @@ def _run_rebuild(site: Site, params: Params, work: Work) -> dict[str, Any]:
     plan = replicate.plan_rebuild(site, _peer(site, params))
     done = replicate.rebuild(site, plan, verify=bool(params["verify"]), work=work)
     snapshots.refuse_damage(done.verified)
-    return {**asdict(done), "verified": len(done.verified)}
+    return {**asdict(done), **_verified(done.verified)}
 
 
 def _prepare_rebuild_catalog(scope: Scope, _params: Params) -> Prepared:
