@@ -5,7 +5,8 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from dozo_demo.places import FOLDERS, ORIGINAL, SERVERS, NotOurs, remove_folder
+from dozo_demo import services
+from dozo_demo.places import DR, FOLDERS, MAIN, ORIGINAL, SERVERS, NotOurs, remove_folder
 from guestlab import host
 
 OUR_IMAGES = tuple(folder for folder in FOLDERS if folder.parent == ORIGINAL.parent)
@@ -31,6 +32,11 @@ def _must_be_ours(domain: libvirt.virDomain) -> None:
 
 
 def remove_everything(connection: libvirt.virConnect) -> tuple[list[str], int]:
-    """Servers and folders of an earlier run: names, and bytes set free. Raises NotOurs."""
+    """Services, servers and folders of an earlier run: names, and bytes set free.
+
+    Raises NotOurs.
+    """
+    for site in (MAIN, DR):
+        services.stop(site)
     servers = remove_servers(connection)
     return servers, sum(remove_folder(folder) for folder in FOLDERS)

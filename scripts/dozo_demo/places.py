@@ -40,9 +40,12 @@ class DemoSite:
 MAIN = DemoSite(name="main")
 DR = DemoSite(name="dr")
 ORIGINAL = IMAGES / "dozo-demo-original"
+# Logs and process ids of the sites' services; not in a home, which can be lost.
+SERVICES = STATE / "dozo-demo-services"
 
 FOLDERS = (
     ORIGINAL,
+    SERVICES,
     *(folder for site in (MAIN, DR) for folder in (site.home, site.vault, site.pool)),
 )
 

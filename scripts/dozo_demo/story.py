@@ -4,17 +4,22 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import libvirt
 from guestlab.build import GuestImages
 
-from dozo_demo import clean, shop
+from dozo_demo import clean, services, shop
 from dozo_demo.places import DR, MAIN, ORIGINAL, SHOP, SHOP_2, DemoSite, make_folder, used_bytes
-from dozo_demo.terminal import Story, dozo, dozo_json, say, size
+from dozo_demo.terminal import StepFailed, Story, dozo, dozo_json, say, size
 
 MONDAY, TUESDAY = "monday", "tuesday"
+NIGHTLY = "nightly"
 SELLING_SECONDS = 8
+# A cron expression comes true within a minute; the rest is for a busy host.
+SCHEDULE_SECONDS = 180
+PROTECTED_SECONDS = 600
 
 
 @dataclass(kw_only=True)
@@ -40,7 +45,8 @@ def tell(demo: Demo) -> None:
     make_two_sites(demo)
     first_recovery_point(demo)
     second_recovery_point(demo)
-    copy_and_verify(demo)
+    scheduled_recovery_point(demo)
+    wait_until_protected(demo)
     lose_the_database(demo)
     restore_by_four_steps(demo)
     lose_the_main_site(demo)
@@ -63,7 +69,7 @@ def boot_the_shop(demo: Demo) -> None:
 
 
 def make_two_sites(demo: Demo) -> None:
-    """Main and DR, each with its own vault and keys; each may read what the other stores."""
+    """Main and DR, each with its own service, vault and keys; each may read the other's."""
     demo.story.heading("Two sites, main and DR, each with its own backup storage and keys")
     for site in (MAIN, DR):
         make_site(site)
@@ -72,10 +78,11 @@ def make_two_sites(demo: Demo) -> None:
 
 
 def make_site(site: DemoSite) -> None:
-    """`dozo init`."""
+    """`dozo init`, and `dozo serve` in the background."""
     for folder in (site.home, site.vault, site.pool):
         make_folder(folder)
     dozo(site, "init", "--name", site.name, "--vault", str(site.vault), "--pool", str(site.pool))
+    services.start(site)
 
 
 def add_peer(site: DemoSite, peer: DemoSite, *options: str) -> None:
@@ -127,20 +134,59 @@ def report(point: str) -> int:
     return stored
 
 
-def copy_and_verify(demo: Demo) -> None:
-    """Both recovery points at both sites, read back at both."""
-    demo.story.heading("Copied to DR, and read back at both sites")
-    with demo.story.timed("copy both to DR") as watch:
-        for point in (MONDAY, TUESDAY):
-            dozo(MAIN, "recovery-point", "copy", point, "--to", DR.name)
+def scheduled_recovery_point(demo: Demo) -> None:
+    """A schedule takes the next one by itself; then it is put to the night."""
+    demo.story.heading("A schedule takes the next one by itself")
+    with demo.story.timed("recovery point by a schedule") as watch:
+        every_minute = ("--cron", "* * * * *", "--keep", "8")
+        dozo(MAIN, "schedule", "create", NIGHTLY, "--server", SHOP, *every_minute)
+        say("waiting for the next minute")
+        job = first_job(NIGHTLY)
+        # Twelve hours from now, so that no second one comes in between.
+        later = f"{datetime.now(UTC) + timedelta(hours=12):%H:00}"
+        dozo(MAIN, "schedule", "edit", NIGHTLY, "--daily", later)
+        dozo(MAIN, "job", "follow", job[:12])
+        name = dozo_json(MAIN, "job", "show", job)["result"]["name"]
+        watch.size_bytes = report(name)
+    dozo(MAIN, "schedule", "runs", NIGHTLY)
+
+
+def first_job(schedule: str) -> str:
+    """The job of a schedule's first run, as soon as there is one. Raises StepFailed."""
+    deadline = time.monotonic() + SCHEDULE_SECONDS
+    while time.monotonic() < deadline:
+        for run in dozo_json(MAIN, "schedule", "runs", schedule):
+            if run["jobs"]:
+                job: str = run["jobs"][0]
+                return job
+        time.sleep(0.5)
+    raise StepFailed(f"schedule {schedule} did not run within {SCHEDULE_SECONDS} s")
+
+
+def wait_until_protected(demo: Demo) -> None:
+    """All three at both sites, read back at both: the services see to it by themselves."""
+    demo.story.heading("Copied to DR and read back at both sites, by the services themselves")
+    with demo.story.timed("wait until protected at both sites") as watch:
+        say("protected: verified at both sites, each with its own keys")
+        deadline = time.monotonic() + PROTECTED_SECONDS
+        while not all_protected():
+            if time.monotonic() > deadline:
+                raise StepFailed(f"{SHOP} is not protected after {PROTECTED_SECONDS} s")
+            time.sleep(1)
         watch.size_bytes = used_bytes(DR.vault)
-    with demo.story.timed("read back and verify at main") as watch:
-        dozo(MAIN, "site", "sync")
-        watch.size_bytes = used_bytes(MAIN.vault)
-    with demo.story.timed("read back and verify at DR") as watch:
-        dozo(DR, "site", "sync")
-        watch.size_bytes = used_bytes(DR.vault)
+    dozo(MAIN, "server", "protection", SHOP)
     dozo(DR, "recovery-point", "list")
+    dozo(MAIN, "job", "list", "--limit", "8")
+
+
+def all_protected() -> bool:
+    """Whether every recovery point is verified at both sites, and the server protected."""
+    points = dozo_json(MAIN, "recovery-point", "list")
+    states = [point["copies"].get(site.name) for point in points for site in (MAIN, DR)]
+    if any(state != "verified" for state in states):
+        return False
+    found: dict[str, Any] = dozo_json(MAIN, "server", "protection", SHOP)
+    return bool(found["state"] == "protected")
 
 
 def lose_the_database(demo: Demo) -> None:
@@ -184,8 +230,10 @@ def check_restored(demo: Demo, site: DemoSite, name: str, what: str) -> None:
 
 
 def lose_the_main_site(demo: Demo) -> None:
-    """Disaster 2: servers, disks, vault, catalog and keys of main are gone."""
+    """Disaster 2: service, servers, disks, vault, catalog and keys of main are gone."""
     demo.story.heading("Disaster 2: the main site is gone")
+    services.stop(MAIN, kill=True)
+    say("killed: the main site's service")
     for name in clean.remove_servers(demo.connection):
         say(f"deleted: server {name}")
     for what, folder in (
@@ -197,7 +245,7 @@ def lose_the_main_site(demo: Demo) -> None:
         lost = used_bytes(folder)
         shutil.rmtree(folder)
         say(f"deleted: {what}, {folder} ({size(lost)})")
-    say(f"left: the DR site's vault, catalog and keys ({DR.vault}, {DR.home})")
+    say(f"left: the DR site's service, vault, catalog and keys ({DR.vault}, {DR.home})")
 
 
 def restore_at_dr(demo: Demo) -> None:
@@ -229,13 +277,14 @@ def close(demo: Demo) -> None:
     main, dr = (f"{program} --home {site.home}" for site in (MAIN, DR))
     print(f"""
 What to try next:
-   {dr} doctor
+   {dr} overview
    {dr} server list
    {dr} snapshot list
+   {dr} schedule create {NIGHTLY} --server {SHOP} --daily 02:30 --keep-daily 7
    {dr} recovery-point create {SHOP} --name wednesday
    {main} snapshot restore {TUESDAY}-vdb /var/tmp/dozo-demo-data.qcow2 --format qcow2
    {program} vault scrub {MAIN.vault}
    virsh -c qemu:///system console {SHOP}     (a root shell in the guest; Ctrl-] leaves it)
 
-{SHOP} is still running, and both sites are there to be tried. To remove all of it:
+{SHOP} is still running, and so are both sites' services. To end and remove all of it:
    scripts/demo --clean""")

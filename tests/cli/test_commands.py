@@ -41,7 +41,7 @@ def test_init_shows_what_it_made(dozo: Dozo, tmp_path: Path) -> None:
     assert made["public_key"].startswith("dozo-site-1:")
     assert Path(made["keys"]).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "p").stat().st_mode & 0o777 == 0o711
-    password = Path(made["operator_password_file"])
+    password = Path(made["password_file"])
     assert password.stat().st_mode & 0o777 == 0o600
     assert password.read_text().strip() not in done.out
 

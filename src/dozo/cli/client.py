@@ -85,19 +85,22 @@ def at(*parts: str) -> str:
 class Client:
     """Speaks to one service. Every error is a ``DozoError`` or a :class:`ServiceProblem`."""
 
-    def __init__(self, http: "httpx.Client", address: str, home: Path | None) -> None:
+    def __init__(self, http: "httpx.Client", address: str) -> None:
         self._http = http
         self._address = address
-        self._home = home
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
-        """The service of a site on this host, through its socket; nobody has to log in."""
+        """The service of a site on this host, through its socket; nobody has to log in.
+
+        Raises ``HomeMissing``, :class:`SocketForbidden`, :class:`ServiceNotRunning`.
+        """
         import httpx
 
+        _knock(home)
         transport = httpx.HTTPTransport(uds=str(home / SOCKET))
         http = httpx.Client(transport=transport, base_url="http://dozo", timeout=_timeout())
-        return cls(http, str(home / SOCKET), home)
+        return cls(http, str(home / SOCKET))
 
     @classmethod
     def of_profile(cls, profile: "Profile") -> Self:
@@ -111,7 +114,7 @@ class Client:
             verify=_trust(profile),
             timeout=_timeout(),
         )
-        return cls(http, profile.url, None)
+        return cls(http, profile.url)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -196,23 +199,24 @@ class Client:
         try:
             yield
         except httpx.TransportError as error:
-            raise self._silence(error) from None
+            raise ServiceUnreachable(self._address, _words(error)) from None
 
-    def _silence(self, error: "httpx.TransportError") -> Exception:
-        """What it means that nobody answers."""
-        import httpx
 
-        if self._home is None:
-            return ServiceUnreachable(self._address, _words(error))
-        if not isinstance(error, httpx.ConnectError):
-            return ServiceUnreachable(self._address, _words(error))
-        from dozo.services import settings
+def _knock(home: Path) -> None:
+    """Tell apart why nobody can be spoken to; a library would only say that it could not."""
+    import socket
 
-        if not (self._home / settings.FILE_NAME).exists() and _may_look(self._home):
-            return settings.HomeMissing(str(self._home))
-        if "Permission denied" in str(error) or not _may_look(self._home):
-            return SocketForbidden(self._address)
-        return ServiceNotRunning(str(self._home))
+    from dozo.services import settings
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(home / SOCKET))
+        except PermissionError:
+            raise SocketForbidden(str(home / SOCKET)) from None
+        except OSError:
+            if not (home / settings.FILE_NAME).exists():
+                raise settings.HomeMissing(str(home)) from None
+            raise ServiceNotRunning(str(home)) from None
 
 
 @contextmanager
@@ -233,16 +237,6 @@ def open_client(context: typer.Context) -> Client:
     from dozo.cli import profiles
 
     return Client.of_profile(profiles.load(name))
-
-
-def _may_look(home: Path) -> bool:
-    try:
-        next(home.iterdir(), None)
-    except PermissionError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _timeout() -> "httpx.Timeout":
