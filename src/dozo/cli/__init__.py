@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls a service, shows the result. No rule lives here."""
+"""The command line: reads arguments, asks the service by its API, shows the result."""
 
 import sys
 
