@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from dozo.cli.client import Client, ServiceProblem, at, client_of
+from dozo.cli.errors import ServiceUnreachable
 from dozo.cli.exits import Terminated
 from dozo.cli.kinds import kind_of
 from dozo.cli.output import print_json, say
@@ -25,6 +26,8 @@ _QUICK_SECONDS = 0.1
 _POLL_SECONDS = 0.5
 # Short jobs are over after a few quick looks.
 _QUICK_LOOKS = 10
+# How long a service may be away before the command gives up on it, though not on the job.
+_SILENCE_SECONDS = 60.0
 
 
 class Screen(Protocol):
@@ -82,11 +85,21 @@ def watch(client: Client, job: str, screen: Screen) -> Mapping[str, Any]:
     """Look at a job again and again until it has ended; its last view."""
     shown = 0
     looks = 0
+    heard = clock.monotonic()
     while True:
-        found: Mapping[str, Any] = client.get(at("jobs", job))
-        for line in client.pages(at("jobs", job, "log"), after=shown):
-            shown = line["line"]
-            screen.line(line["text"])
+        try:
+            found: Mapping[str, Any] = client.get(at("jobs", job))
+            for line in client.pages(at("jobs", job, "log"), after=shown):
+                shown = line["line"]
+                screen.line(line["text"])
+        except ServiceUnreachable:
+            # A service that is started again goes on with its jobs.
+            if clock.monotonic() - heard > _SILENCE_SECONDS:
+                _tell_left(job)
+                raise
+            clock.sleep(_POLL_SECONDS)
+            continue
+        heard = clock.monotonic()
         screen.look(found)
         if found["state"] in ENDED:
             return found
