@@ -190,7 +190,7 @@ def _monthly(text: str | None) -> dict[str, Any] | None:
     if day != "last" and not day.isdigit():
         raise typer.BadParameter(f"{text!r} is not a day and a time, such as 1,02:30")
     hour, minute = clock_time(moment)
-    return {"kind": "monthly", "day": 31 if day == "last" else int(day),
+    return {"kind": "monthly", "day": day if day == "last" else int(day),
             "hour": hour, "minute": minute}  # fmt: skip
 
 
@@ -211,10 +211,14 @@ def in_words(timing: Mapping[str, Any]) -> str:
         "hourly": f"hourly at :{timing.get('minute', 0):02}",
         "daily": f"daily at {moment}",
         "weekly": f"{','.join(timing.get('weekdays', ()))} at {moment}",
-        "monthly": f"monthly, day {timing.get('day')}, at {moment}",
+        "monthly": f"monthly, {_day(timing.get('day'))}, at {moment}",
         "cron": f"cron {timing.get('cron')}",
     }
     return f"{said[timing['kind']]} {timing.get('zone', 'UTC')}"
+
+
+def _day(day: object) -> str:
+    return "last day" if day == "last" else f"day {day}"
 
 
 def keep_in_words(keep: Mapping[str, Any]) -> str:
