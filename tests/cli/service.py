@@ -39,20 +39,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(home: Path, **settings: str) -> Service:
-    """Start it, and wait until it answers on its socket. ``settings``: DOZO_… by name."""
+def start(home: Path, *options: str) -> Service:
+    """Start it, and wait until it answers on its socket."""
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("DOZO_")},
         "DOZO_SERVICE_LISTEN": f"127.0.0.1:{port}",
         "DOZO_SERVICE_STOP_SECONDS": "5",
-        **settings,
     }
     command = [sys.executable, "-c", "from dozo.cli import main; main()"]
     log = home.parent / f"{home.name}.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*command, "--home", str(home), "serve"], env=environment, stdout=out, stderr=out
+            [*command, "--home", str(home), "serve", *options],
+            env=environment,
+            stdout=out,
+            stderr=out,
         )
     service = Service(home=home, address=f"http://127.0.0.1:{port}", process=process)
     deadline = clock.monotonic() + BEGIN_SECONDS

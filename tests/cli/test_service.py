@@ -1,6 +1,5 @@
 """The commands against a real service, without a hypervisor."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 
-from dozo.model.extents import Extent
 from dozo.model.states import CaptureMode, Consistency
 from dozo.services.facts import (
     CaptureFacts,
@@ -23,6 +21,7 @@ from dozo.vault import SnapshotDraft
 
 from .conftest import Dozo, make_site
 from .service import Service
+from .volumes import RandomVolume
 
 
 def test_lists_are_empty_at_first(dozo: Dozo, served: Service) -> None:
@@ -81,7 +80,7 @@ def test_errors_have_their_code_and_words(
 def test_a_life_of_a_snapshot_by_hand(dozo: Dozo, served: Service, tmp_path: Path) -> None:
     home = served.home
     with Site.open(home) as site:
-        site.vault.backup(_Random(), SnapshotDraft(name="image"))
+        site.vault.backup(RandomVolume(), SnapshotDraft(name="image"))
     assert dozo("--home", home, "site", "rebuild-catalog").code == 0
     (shown,) = dozo("--home", home, "snapshot", "list", "--json").json
     snapshot = shown["snapshot"]
@@ -90,7 +89,7 @@ def test_a_life_of_a_snapshot_by_hand(dozo: Dozo, served: Service, tmp_path: Pat
     assert [one["state"] for one in verified.json] == ["verified"]
     out = tmp_path / "out.raw"
     restored = dozo("--home", home, "snapshot", "restore", "image", out, "--json")
-    assert restored.json["bytes_volume"] == out.stat().st_size == _Random.size_bytes
+    assert restored.json["bytes_volume"] == out.stat().st_size == RandomVolume.size_bytes
     assert dozo("--home", home, "snapshot", "restore", "image", out).code == 4
     held = dozo("--home", home, "hold", "add", "image", "--until", "2999-01-31", "--json")
     assert held.json["until"].startswith("2999-01-31")
@@ -105,7 +104,7 @@ def test_several_are_deleted_when_their_number_is_confirmed(dozo: Dozo, served: 
     home = served.home
     with Site.open(home) as site:
         for name in ("one", "two"):
-            site.vault.backup(_Random(), SnapshotDraft(name=name))
+            site.vault.backup(RandomVolume(), SnapshotDraft(name=name))
     assert dozo("--home", home, "site", "sync").code == 0
     refused = dozo("--home", home, "snapshot", "delete", "one", "two", "--json")
     assert (refused.code, refused.error["error"]) == (4, "cli.count_unconfirmed")
@@ -133,7 +132,7 @@ def test_what_a_capture_says_about_itself_is_shown(dozo: Dozo, served: Service) 
     )
     with Site.open(home) as site:
         site.vault.backup(
-            _Random(), SnapshotDraft(name="web-vda", group="ab" * 16, facts=facts.to_json())
+            RandomVolume(), SnapshotDraft(name="web-vda", group="ab" * 16, facts=facts.to_json())
         )
     assert dozo("--home", home, "site", "rebuild-catalog").code == 0
     wanted = {"guest_os": "Debian 12", "not_clean": "QEMU ended without libvirt"}
@@ -163,7 +162,7 @@ def test_peers_copy_sync_and_rebuild(
     )  # fmt: skip
     assert added.code == 0, added.err
     with Site.open(home) as site:
-        site.vault.backup(_Random(), SnapshotDraft(name="copied"))
+        site.vault.backup(RandomVolume(), SnapshotDraft(name="copied"))
     assert dozo("--home", home, "site", "rebuild-catalog").code == 0
     done = dozo("--home", home, "snapshot", "copy", "--to", "dr", "--json")
     assert done.code == 0, done.err
@@ -194,7 +193,7 @@ def test_jobs_are_left_and_looked_after(dozo: Dozo, served: Service) -> None:
 def test_a_job_that_fails_gives_its_errors_exit_code(dozo: Dozo, served: Service) -> None:
     home = served.home
     with Site.open(home) as site:
-        snapshot = site.vault.backup(_Random(), SnapshotDraft(name="to-be-damaged")).snapshot
+        snapshot = site.vault.backup(RandomVolume(), SnapshotDraft(name="to-be-damaged")).snapshot
         before = set((home.parent / "vault").rglob("*"))
     assert before
     assert dozo("--home", home, "site", "rebuild-catalog").code == 0
@@ -269,18 +268,3 @@ def test_tenants_their_policies_and_users(dozo: Dozo, served: Service, tmp_path:
     out = tmp_path / "trail"
     assert dozo("--home", home, "audit", "export", "--out", out).code == 0
     assert "user.create" in out.read_text()
-
-
-class _Random:
-    """A volume of random bytes."""
-
-    size_bytes = 1024 * 1024
-
-    def __init__(self) -> None:
-        self.data = os.urandom(self.size_bytes)
-
-    def read_into(self, offset_bytes: int, buffer: memoryview) -> None:
-        buffer[:] = self.data[offset_bytes : offset_bytes + len(buffer)]
-
-    def data_extents(self) -> Any:
-        yield Extent(0, self.size_bytes)
