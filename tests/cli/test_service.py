@@ -55,7 +55,7 @@ def test_lists_are_empty_at_first(dozo: Dozo, served: Service) -> None:
         (["volume", "restore", "x"], 2, "exactly one of"),
         (["server", "delete", "web"], 4, "cannot be taken back"),
         (["volume", "delete", "web"], 4, "cannot be taken back"),
-        (["server", "restore"], 2, "recovery_point"),
+        (["server", "restore"], 2, "exactly one of"),
         (["schedule", "create", "x", "--keep", "3"], 2, "exactly one of"),
         (["schedule", "create", "x", "--tag", "t", "--keep", "3"], 2, "say when"),
         (["site", "add-peer", "dr", "--vault", "/x", "--public-key", "junk"], 2, "public key"),

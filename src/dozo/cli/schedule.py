@@ -226,17 +226,21 @@ def run(
 ) -> None:
     """Run a schedule now, beside its planned times."""
     with client_of(context) as client:
-        asked = client.post(at("schedules", schedule, "run"))
-        jobs = [str(one) for one in asked.get("jobs") or [asked["job"]]]
-        if no_wait:
-            finish({"jobs": jobs}, "\n".join(jobs), as_json=as_json)
-            return
-        results = [following.follow(client, job, as_json=as_json) for job in jobs]
+        begun = client.post(at("schedules", schedule, "run"))
+        jobs = [str(job) for one in begun for job in one["jobs"]]
+        results = {} if no_wait else {
+            job: following.follow(client, job, as_json=as_json) for job in jobs
+        }  # fmt: skip
     if as_json:
-        print_json([{"job": job, "result": one} for job, one in zip(jobs, results, strict=True)])
+        print_json({"runs": begun, "results": results})
         return
-    for one in results:
-        say(f"{one['name']}: {len(one['snapshots'])} snapshots, {one['consistency']}")
+    for one in begun:
+        if not one["jobs"]:
+            say(f"{one['target']}: {one['outcome']}: {one['reason']}")
+    for job in jobs if no_wait else ():
+        say(job)
+    for done in results.values():
+        say(f"{done['name']}: {len(done['snapshots'])} snapshots, {done['consistency']}")
 
 
 def _window(window: Any) -> str:

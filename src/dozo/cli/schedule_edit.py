@@ -7,7 +7,7 @@ import typer
 from dozo.cli import timings
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, finish, when
-from dozo.cli.protecting import ForceStop, Freeze, HookAfter, HookBefore, Mode, ModeOption
+from dozo.cli.protecting import ForceStop, Freeze, HookAfter, HookBefore, ModeOption
 
 Server = Annotated[str | None, typer.Option(help="The server to cover.")]
 Volume = Annotated[str | None, typer.Option(help="The volume to cover.")]
@@ -86,7 +86,7 @@ def create(
         "name": name, "server": server, "volume": volume, "tag": tag, "tenant": tenant,
         "timing": timing, "keep": kept,
         "keep_peer": {"count": keep_peer} if keep_peer is not None else None,
-        "mode": (mode or Mode.LIVE).value, "freeze": freeze, "force_stop": force_stop,
+        "mode": mode.value if mode else None, "freeze": freeze, "force_stop": force_stop,
         "stated_unmounted": stated_unmounted, "stop_timeout_seconds": stop_timeout,
         "hook_before": hook_before, "hook_after": hook_after,
         "hook_timeout_seconds": hook_timeout, "enabled": not disabled,

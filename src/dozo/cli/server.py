@@ -178,6 +178,8 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a whole server: its definition, all volumes, attached as they were."""
+    if sum(bool(one) for one in (recovery_point, server, snapshot)) != 1:
+        raise typer.BadParameter("give exactly one of RECOVERY_POINT, --server and --snapshot")
     given = {
         "recovery_point": recovery_point,
         "server": server,
