@@ -1,5 +1,6 @@
 """The worker: runs the jobs of a site, its schedules and its upkeep, until it is told to stop."""
 
+import contextlib
 import logging
 import socket
 import threading
@@ -13,7 +14,7 @@ from dozo.daemon import logs
 from dozo.jobs import JobInterrupted, JobRunner
 from dozo.model import clock
 from dozo.model.errors import DozoError
-from dozo.services import job_queue, job_run, leftovers, notify, scheduler, upkeep
+from dozo.services import inventory, job_queue, job_run, leftovers, notify, scheduler, upkeep
 from dozo.services.admission import Limits
 from dozo.services.patience import ServiceStopping
 from dozo.services.settings import FILE_NAME
@@ -33,6 +34,7 @@ _MEND_SECONDS = 5.0
 _NEWS_SECONDS = 20.0
 _TELL_SECONDS = 3.0
 _CLEAN_SECONDS = 60.0
+_INVENTORY_SECONDS = 10.0
 # A loop whose turn takes longer does not go on any more.
 _LONGEST_TURN_SECONDS = 900.0
 _LONGEST_PAUSE_SECONDS = 15.0
@@ -93,10 +95,14 @@ class Worker:
             self._runner = runner
             job_queue.hand_over_again(site, runner, QUEUE)
             several = bool(site.settings.database)
+            with contextlib.suppress(DozoError):
+                # Whoever asks first should see what there is.
+                inventory.sync(site)
         self._repeat("dispatch", _DISPATCH_SECONDS, self._dispatch)
         self._repeat("schedules", _SCHEDULE_SECONDS, scheduler.tick)
         arrivals = upkeep.Arrivals()
         self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
+        self._repeat("inventory", _INVENTORY_SECONDS, inventory.sync)
         self._repeat("mend", _MEND_SECONDS, self._mend)
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
         self._repeat("news", _NEWS_SECONDS, notify.look, rest=9)
@@ -198,6 +204,7 @@ class _Loop:
         self._stopping = stopping
         self._rest = rest
         self._turn_began: float | None = None
+        self._said = ""
         self._site: Site | None = None
         self._seen: object = None
 
@@ -227,10 +234,14 @@ class _Loop:
         try:
             self._act(self._current())
         except (DozoError, DatabaseProblem) as error:
-            log.warning("%s: %s", self.name, error)
+            # A hypervisor that is away for a week is said once.
+            if str(error) != self._said:
+                log.warning("%s: %s", self.name, error)
+            self._said = str(error)
         except Exception:
             log.exception("%s broke", self.name)
         else:
+            self._said = ""
             return True
         self._leave()
         return False
