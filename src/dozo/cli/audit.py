@@ -7,8 +7,12 @@ import typer
 
 from dozo.cli.client import client_of
 from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_fields, when
+from dozo.cli.times import text_of
 
 app = typer.Typer(help="The audit trail: who did what, and what was refused.", no_args_is_help=True)
+
+Since = Annotated[str | None, typer.Option(help="At or after this time.")]
+Until = Annotated[str | None, typer.Option(help="Before this time.")]
 
 
 @app.command("list")
@@ -17,7 +21,8 @@ def list_(
     actor: Annotated[str | None, typer.Option(help="Only what this one did: user:alice.")] = None,
     operation: Annotated[str | None, typer.Option(help="Such as snapshot.delete.")] = None,
     outcome: Annotated[str | None, typer.Option(help="done, refused or failed.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -30,7 +35,8 @@ def list_(
                 actor=actor,
                 operation=operation,
                 outcome=outcome,
-                tenant=tenant,
+                since=text_of(since) if since else None,
+                until=text_of(until) if until else None,
             )
         )
     if as_json:
@@ -59,10 +65,16 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The file to write; standard output unless given.")
     ] = None,
+    since: Since = None,
+    until: Until = None,
 ) -> None:
-    """Write the whole trail as JSON lines; keep it elsewhere, and it shows later forgery."""
+    """Write the trail as JSON lines; keep it elsewhere, and it shows later forgery."""
     with client_of(context) as client:
-        lines = client.text("/audit/export")
+        lines = client.text(
+            "/audit/export",
+            since=text_of(since) if since else None,
+            until=text_of(until) if until else None,
+        )
         if out is None:
             for line in lines:
                 say(line)

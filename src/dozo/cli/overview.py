@@ -1,9 +1,11 @@
 """`dozo overview`: how the site does, and what needs attention."""
 
+from collections.abc import Mapping
+
 import typer
 
 from dozo.cli.client import client_of
-from dozo.cli.output import AsJson, print_json, show_fields
+from dozo.cli.output import AsJson, listed, print_facts, print_json, print_table, say, when
 
 
 def overview(context: typer.Context, as_json: AsJson = False) -> None:
@@ -13,4 +15,23 @@ def overview(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    show_fields(found)
+    print_facts(
+        {
+            "site": found["site"],
+            "servers": _counts(found["servers"]),
+            "volumes, snapshots": f"{found['volumes']}, {found['snapshots']}",
+            "schedules": str(found["schedules"]),
+            "jobs of the last day": _counts(found["jobs"]),
+            **{f"copies at {site}": _counts(states) for site, states in found["copies"].items()},
+        }
+    )
+    say("")
+    print_table(
+        ["needs attention", "name", "because", "since"],
+        [[one["kind"], one["name"], one["text"], when(one["since"])] for one in found["attention"]],
+        empty="nothing needs attention",
+    )
+
+
+def _counts(states: Mapping[str, int]) -> str:
+    return listed(f"{count} {state}" for state, count in states.items() if count)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dozo.cli.client import at, client_of
-from dozo.cli.output import AsJson, cell, finish, print_json, print_table, show_fields
+from dozo.cli.output import AsJson, cell, finish, listed, print_json, print_table, say
 
 app = typer.Typer(help="Policies: what tenants may do.", no_args_is_help=True)
 
@@ -21,17 +21,15 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = found["items"] if isinstance(found, dict) and "items" in found else found
-    for row in rows:
-        print_table(
-            [str(row.get("name", "policy")), ""],
-            [
-                [name.replace("_", " "), cell(value)]
-                for name, value in (row.get("settings") or row).items()
-                if name != "name"
-            ],
-            empty="no settings",
-        )
+    names = list(found[0]["settings"]) if found else []
+    print_table(
+        ["setting", *(row["preset"] for row in found)],
+        [
+            [name.replace("_", " "), *(cell(row["settings"][name]) for row in found)]
+            for name in names
+        ],
+        empty="no presets",
+    )
 
 
 @app.command()
@@ -41,8 +39,13 @@ def show(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False
         row = client.get(at("tenants", tenant, "policy"))
     if as_json:
         print_json(row)
-    else:
-        show_fields(row)
+        return
+    say(f"preset {row['preset']}; changed: {listed(row['overrides'])}")
+    print_table(
+        ["setting", "value"],
+        [[name.replace("_", " "), cell(value)] for name, value in row["settings"].items()],
+        empty="no settings",
+    )
 
 
 @app.command("set")

@@ -1,7 +1,8 @@
 """`dozo site …`: this site, its peers, and bringing things back."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -145,16 +146,34 @@ def retain(
     if dry_run:
         with client_of(context) as client:
             found = client.get("/site/retention")
-        if as_json:
-            print_json(found)
-        else:
-            show_fields(found)
+        _show_retention(found, as_json=as_json)
         return
     done = following.run(context, "/site/retain", as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
         return
     show_fields(done)
+
+
+def _show_retention(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["of", "stay", "go", "because"],
+        [
+            [
+                one["of"],
+                str(len(one["keep"])),
+                listed(short(snapshot) for snapshot in one["delete"]),
+                f"nothing goes: {one['refused']}"
+                if one["refused"]
+                else listed(sorted(set(one["delete"].values()))),
+            ]
+            for one in found
+        ],
+        empty="no scheduled snapshots",
+    )
 
 
 @app.command()
