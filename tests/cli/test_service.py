@@ -251,7 +251,7 @@ def test_tenants_their_policies_and_users(dozo: Dozo, served: Service, tmp_path:
     home = served.home
     assert dozo("--home", home, "tenant", "create", "acme", "--policy", "kcps-v1").code == 0
     assert "acme" in dozo("--home", home, "tenant", "list").out
-    done = dozo("--home", home, "policy", "set", "acme", "--set", "generations=5", "--json")
+    done = dozo("--home", home, "policy", "set", "acme", "--set", "max_generations=5", "--json")
     assert done.code == 0, done.err
     assert dozo("--home", home, "policy", "show", "acme").code == 0
     assert dozo("--home", home, "tenant", "quota", "acme").code == 0

@@ -103,11 +103,12 @@ def add_peer(
 
 def _key_text(given: str) -> str:
     """The key itself; the service may not be able to read this command's files."""
-    path = Path(given)
+    if given.startswith("dozo-site-"):
+        return given
     try:
-        return path.read_text().strip() if path.is_file() else given
+        return Path(given).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{given}: {error}") from None
+        raise typer.BadParameter(f"{given} is neither a public key nor a file: {error}") from None
 
 
 @app.command()
