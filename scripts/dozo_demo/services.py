@@ -19,7 +19,7 @@ def start(site: DemoSite) -> None:
     if not SERVICES.exists():
         make_folder(SERVICES)
     command = ["--home", str(site.home), "serve"]
-    show_command(["dozo", *command, "&"])
+    show_command(["dozo", *command], background=True)
     log = _log(site)
     with log.open("ab") as out:
         process = subprocess.Popen(

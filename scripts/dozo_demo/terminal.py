@@ -105,9 +105,9 @@ def dozo_json(site: DemoSite, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def show_command(command: Sequence[str]) -> None:
+def show_command(command: Sequence[str], *, background: bool = False) -> None:
     """A command line as a person would type it."""
-    print(_bold(f"   $ {shlex.join(command)}"), flush=True)
+    print(_bold(f"   $ {shlex.join(command)}{' &' if background else ''}"), flush=True)
 
 
 def run_shown(command: Sequence[str]) -> None:
