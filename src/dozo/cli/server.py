@@ -117,7 +117,7 @@ def protection(context: typer.Context, server: ServerArgument, as_json: AsJson =
             "server": row["name"],
             "state": row["state"],
             "because": row["reason"] or "-",
-            "oldest of its newest protected snapshots": when(row["stalest_at"]),
+            "protected as of": when(row["stalest_at"]),
         }
     )
     print_table(
