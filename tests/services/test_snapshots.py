@@ -7,12 +7,14 @@ import pytest
 from dozo.catalog.errors import TemplateUnknown
 from dozo.model import clock
 from dozo.services import project, snapshots, templates, views
+from dozo.services.access import Actor
 from dozo.services.errors import NameInvalid, NoDefinition, NotRootVolume
 from dozo.services.site import Site
 from dozo.vault import SnapshotDraft
 from dozo.vault.errors import HoldNotLonger, SnapshotDeleted, SnapshotHeld
 from dozo.volumes import OutputExists
 
+from .jobs import Service
 from .support import Bytes, MadeServer, later, random_bytes, store
 
 
@@ -99,6 +101,17 @@ def test_a_template_outlives_its_snapshot(main: Site, server: MadeServer, tmp_pa
     assert views.list_templates(main) == []
     with pytest.raises(TemplateUnknown):
         main.catalog.template("golden")
+
+
+def test_a_template_is_copied_to_the_peer_like_a_snapshot(
+    pair: tuple[Site, Site], server: MadeServer
+) -> None:
+    main, dr = pair
+    snapshot = store(main, server, "vda", random_bytes(1), point="aa" * 16)
+    template = templates.create(main, templates.plan(main, snapshot, name="golden")).template
+    service = Service(main, actor=Actor.system("upkeep"))
+    assert "snapshot.copy" in service.upkeep()
+    assert {snapshot, template} <= dr.vault.snapshot_ids()
 
 
 def test_no_template_of_a_data_volume(main: Site, server: MadeServer) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dozo.services import project, replicate, retain, snapshots
 from dozo.services.access import Operation, Scope
@@ -12,6 +12,9 @@ from dozo.services.job_kinds import JobKind, Params, Prepared
 from dozo.services.settings import Peer
 from dozo.services.site import Site
 from dozo.services.work import Work
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
 
 _DAY_SECONDS = 24 * 3600
 # A result is one row of the catalog.
@@ -49,7 +52,7 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
     wanted = params.get("snapshots")
     if wanted is None:
         scope.permit(Operation.SITE_SYNC)
-    rows = [scope.snapshot(str(one), Operation.SNAPSHOT_COPY) for one in wanted or ()]
+    rows = [_to_copy(scope, str(one)) for one in wanted or ()]
     what = "everything" if wanted is None else f"{len(rows)} snapshots"
     return Prepared(
         title=f"copy {what} to {peer.name}",
@@ -63,6 +66,13 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
         object_id=peer.site_id,
         object_name=peer.name,
     )
+
+
+def _to_copy(scope: Scope, reference: str) -> "models.Snapshot | models.Template":
+    """A snapshot; or a template by its id, as upkeep names what a peer lacks."""
+    if scope.templates.filter(snapshot_id=reference).exists():
+        return scope.template(reference, Operation.SNAPSHOT_COPY)
+    return scope.snapshot(reference, Operation.SNAPSHOT_COPY)
 
 
 def _run_copy(site: Site, params: Params, work: Work) -> replicate.Copied:
