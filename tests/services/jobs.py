@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dozo.model import clock
-from dozo.model import policy as rules
 from dozo.model.clock import SystemClock
 from dozo.services import (
     job_queue,
     job_run,
     operations,
-    policies,
     scheduler,
     schedules,
+    tenants,
     upkeep,
 )
 from dozo.services.access import Actor, ActorKind, Role, Scope
@@ -90,9 +89,8 @@ class Service:
 
     def policy(self, preset: str, **overrides: Any) -> None:
         """Give the tenant of the tests a policy."""
-        policies.give(
-            self.site, self.site.tenant_row(), rules.overridden(rules.preset(preset), overrides)
-        )
+        name = self.site.tenant_row().name
+        tenants.set_policy(self.operator, name, preset=preset, overrides=overrides)
 
     def ask(self, kind: str, *, scope: Scope | None = None, **params: Any) -> str:
         """Queue a job as the tenant's user; its id."""
