@@ -15,7 +15,9 @@ for unit in getty@tty1.service apt-daily.timer apt-daily-upgrade.timer e2scrub_a
     systemd-sysusers.service systemd-tmpfiles-clean.timer systemd-user-sessions.service \
     kmod-static-nodes.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
     sys-kernel-tracing.mount modprobe@.service systemd-ask-password-console.path \
-    systemd-ask-password-wall.path proc-sys-fs-binfmt_misc.automount; do
+    systemd-ask-password-wall.path proc-sys-fs-binfmt_misc.automount \
+    cron.service nfs-server.service nfs-blkmap.service nfs-client.target rpcbind.service \
+    rpcbind.socket rpc-statd-notify.service auth-rpcgss-module.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"

@@ -11,8 +11,11 @@ GIB = 1 << 30
 PACKAGES_COMMON = (
     "busybox-static",
     "ca-certificates",
+    "cron",
+    "curl",
     "dbus",
     "kmod",
+    "nfs-kernel-server",
     "postgresql",
     "qemu-guest-agent",
     "systemd-sysv",
