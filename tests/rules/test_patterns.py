@@ -132,6 +132,15 @@ def test_row_13_nobody_stated_it(host: Service, machine: Machine, later: Shifted
     assert views.list_snapshots(host.site) == []
 
 
+def test_row_13_a_server_that_is_stopped_at_that_time_is_read_offline(
+    host: Service, machine: Machine, later: Shifted
+) -> None:
+    nightly(host, machine, mode="unmounted", stated_unmounted=True)
+    machine.kill()
+    result = host.result(at_night(host, later))
+    assert (result["mode"], result["consistency"]) == ("offline", "crash-consistent")
+
+
 def test_row_13_the_os_volume_by_hand_with_the_server_stopped(
     host: Service, machine: Machine, preset: str
 ) -> None:

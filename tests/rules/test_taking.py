@@ -206,3 +206,16 @@ def test_row_09_among_all_servers_of_a_tenant_if_the_policy_says_so(
     assert (host.view(second).state, host.view(second).place_in_queue) == ("queued", 1)
     host.runner.run_all()
     assert host.dispatch() == [second]
+
+
+def test_row_09_two_at_a_time_among_a_tenants_servers(
+    host: Service, machine: Machine, workspace: Workspace, preset: str
+) -> None:
+    others = [define(*workspace, disks={"vda": "raw"}) for _ in range(2)]
+    inventory.sync(host.site)
+    host.policy(preset, parallel_snapshots=2, parallel_scope="tenant")
+    jobs = [host.ask("snapshot.create", volume=f"{one.name}/vda") for one in (machine, *others)]
+    assert host.dispatch() == jobs[:2]
+    assert host.view(jobs[2]).place_in_queue == 1
+    host.runner.run_all()
+    assert host.dispatch() == jobs[2:]

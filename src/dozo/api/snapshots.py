@@ -77,6 +77,9 @@ class Capture(Body):
     hook_before: Text | None = None
     hook_after: Text | None = None
     hook_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
+    begin_within_seconds: Annotated[int, Field(ge=1, le=86400)] | None = Field(
+        None, description="If it still waits then, it fails: for a volume unmounted meanwhile."
+    )
 
     def params(self) -> dict[str, Any]:
         """What the job takes: nothing that was not said."""

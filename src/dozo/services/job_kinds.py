@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dozo.model.errors import DozoError, ErrorKind
@@ -31,6 +32,8 @@ class Prepared:
     object_kind: str = ""
     object_id: str = ""
     object_name: str = ""
+    # When it fails if it has not begun by then.
+    not_after: datetime | None = None
     # What will happen, for whoever wants to see it first.
     plan: dict[str, Any] = field(default_factory=dict)
 

@@ -148,7 +148,7 @@ def enqueue(
                 object_id=prepared.object_id,
                 object_name=prepared.object_name[:255],
                 run=run,
-                not_after=not_after,
+                not_after=not_after or prepared.not_after,
                 created_at=clock.now(),
             )
             if _is_audited(scope):

@@ -10,6 +10,7 @@ from dozo.model import clock
 from dozo.model import policy as rules
 from dozo.model import policy_checks as checks
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.job_states import JobState
 from dozo.model.policy import (
     ParallelScope,
     Policy,
@@ -50,6 +51,8 @@ class OtherTenant(DozoError):
 
 # Asked for like a mode: stop the server, snapshot it offline, start it again.
 STOP = "stop-snapshot-start"
+# More than a site ever runs at a time.
+_MOST_QUEUES = 64
 
 
 def of(tenant: "models.Tenant") -> Policy:
@@ -114,11 +117,23 @@ def refuse_planned(site: "Site", plan: "CapturePlan") -> None:
         checks.refuse_mode(policy, plan.mode, is_root=volume.is_root)
 
 
-def snapshot_locks(policy: Policy, tenant: "models.Tenant") -> tuple[str, ...]:
-    """The locks that let a tenant's snapshots wait for each other, beside those of the server."""
-    if policy.parallel_snapshots == 1 and policy.parallel_scope is ParallelScope.TENANT:
-        return (f"snapshots-of:{tenant.name}",)
-    return ()
+def snapshot_locks(site: "Site", policy: Policy, tenant: "models.Tenant") -> tuple[str, ...]:
+    """The locks that let a tenant's snapshots wait for each other, beside those of the server.
+
+    One for each snapshot that may run at a time: a new one takes that with the shortest queue.
+    """
+    if policy.parallel_snapshots is None or policy.parallel_scope is not ParallelScope.TENANT:
+        return ()
+    count = min(policy.parallel_snapshots, _MOST_QUEUES)
+    queues = {f"snapshots-of:{tenant.name}:{number}": 0 for number in range(count)}
+    live = (JobState.QUEUED, JobState.WAITING, JobState.RUNNING, JobState.CANCELLING)
+    for locks in site.catalog.jobs.filter(tenant=tenant, state__in=live).values_list(
+        "locks", flat=True
+    ):
+        for lock in locks:
+            if lock in queues:
+                queues[lock] += 1
+    return (min(queues, key=lambda lock: queues[lock]),)
 
 
 def used_stored(site: "Site", tenant: "models.Tenant") -> Stored:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dozo.hypervisor import ServerStarted
+from dozo.model import clock
 from dozo.model.states import CaptureMode
 from dozo.services import found, hooks, policies, protect, snapshots, start_again
 from dozo.services.access import Operation, Scope
@@ -58,10 +60,11 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
         title=f"snapshot of volume {volume.name}",
         params={"volume": str(volume.volume_id), **_kept(params)},
         tenant=volume.tenant,
-        locks=(lock_of_volume(volume), *policies.snapshot_locks(policy, volume.tenant)),
+        locks=(lock_of_volume(volume), *policies.snapshot_locks(scope.site, policy, volume.tenant)),
         object_kind="volume",
         object_id=str(volume.volume_id),
         object_name=volume.name,
+        not_after=_not_after(params),
     )
 
 
@@ -84,10 +87,14 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
         title=f"recovery point of server {server.name}",
         params={"server": str(server.uuid), "volumes": chosen, **_kept(params)},
         tenant=server.tenant,
-        locks=(lock_of_server(server.uuid), *policies.snapshot_locks(policy, server.tenant)),
+        locks=(
+            lock_of_server(server.uuid),
+            *policies.snapshot_locks(scope.site, policy, server.tenant),
+        ),
         object_kind="server",
         object_id=str(server.uuid),
         object_name=server.name,
+        not_after=_not_after(params),
     )
 
 
@@ -139,6 +146,7 @@ def _run_volume(site: Site, params: Params, work: Work) -> dict[str, Any]:
     volume = found.volume(site, str(params["volume"]))
     server = volume.server if volume.state == "attached" else None
     reference = str(volume.volume_id)
+    params = _as_it_stands(site, server, params)
     return _run(
         site,
         server,
@@ -150,6 +158,7 @@ def _run_volume(site: Site, params: Params, work: Work) -> dict[str, Any]:
 
 def _run_server(site: Site, params: Params, work: Work) -> dict[str, Any]:
     server = site.catalog.server(str(params["server"]))
+    params = _as_it_stands(site, server, params)
     return _run(
         site,
         server,
@@ -159,6 +168,19 @@ def _run_server(site: Site, params: Params, work: Work) -> dict[str, Any]:
             site, str(server.uuid), volumes=params.get("volumes") or (), **_plan_options(params)
         ),
     )
+
+
+def _as_it_stands(site: Site, server: "models.Server | None", params: Params) -> Params:
+    """A schedule's wish for the server as it is: one that is stopped is read offline.
+
+    That promises more than the schedule asks for, and what is stopped has nothing mounted.
+    """
+    wanted = params.get("mode") in {CaptureMode.LIVE.value, CaptureMode.UNMOUNTED.value}
+    if server is None or not wanted or not params.get("schedule_id"):
+        return params
+    if found.server(site, str(server.uuid)).info.active:
+        return params
+    return {**params, "mode": CaptureMode.OFFLINE.value, "stated_unmounted": False}
 
 
 def _run(
@@ -239,6 +261,12 @@ def _plan_options(params: Params) -> dict[str, Any]:
 
 def _kept(params: Params) -> dict[str, Any]:
     return {name: params[name] for name in _SHARED if name in params}
+
+
+def _not_after(params: Params) -> datetime | None:
+    """For a guest that keeps a volume unmounted for so long and not longer."""
+    seconds = params.get("begin_within_seconds")
+    return clock.now() + timedelta(seconds=float(seconds)) if seconds else None
 
 
 def _repeatable(params: Params) -> bool:
