@@ -14,6 +14,11 @@ from dozo.services.site import Site
 if TYPE_CHECKING:
     from dozo.catalog import models
     from dozo.vault import Check, SnapshotInfo, Vault
+    from dozo.vault.deletion import Deletion
+
+
+# The reason of a deletion that binds the site alone that made it.
+RETENTION = "retention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +38,14 @@ def rebuild(site: Site) -> ProjectReport:
     Snapshots that the vault no longer has leave the catalog. Volumes and servers that only
     snapshots know are made as *gone*. Repeating it changes nothing.
     """
+    # What comes into the catalog while the vault is read is not missing there.
+    known = _known(site)
     infos = site.vault.snapshots(include_deleted=True)
     with site.catalog.transaction():
         for info in infos:
             record(site, info)
         here = {info.snapshot for info in infos}
-        _forget_missing(site, here)
+        _forget_missing(site, known - here)
     refresh_own_copies(site, infos)
     return ProjectReport(
         snapshots=sum(1 for info in infos if info.kind == "snapshot"),
@@ -143,12 +150,19 @@ def _linked(
     }
 
 
-def _forget_missing(site: Site, here: set[str]) -> None:
-    for rows in (site.catalog.snapshots, site.catalog.templates):
-        known = set(rows.values_list("snapshot_id", flat=True))
-        for snapshot_id in known - here:
+def _known(site: Site) -> set[str]:
+    return {
+        snapshot_id
+        for rows in (site.catalog.snapshots, site.catalog.templates)
+        for snapshot_id in rows.values_list("snapshot_id", flat=True)
+    }
+
+
+def _forget_missing(site: Site, missing: set[str]) -> None:
+    for snapshot_id in missing:
+        for rows in (site.catalog.snapshots, site.catalog.templates):
             rows.filter(snapshot_id=snapshot_id).delete()
-            site.catalog.copies.filter(snapshot_id=snapshot_id).delete()
+        site.catalog.copies.filter(snapshot_id=snapshot_id).delete()
 
 
 def refresh_own_copies(site: Site, infos: Iterable["SnapshotInfo"]) -> None:
@@ -173,26 +187,66 @@ def refresh_copies(
     """
     offered = list(infos)
     checks = {info.snapshot: vault.check(info.snapshot) for info in offered if not info.deleted}
+    seen = {info.snapshot for info in offered}
+    gone = set() if only else _gone(site, at, vault, seen)
     with site.catalog.turn("copies"):
         rows = {row.snapshot_id: row for row in site.catalog.copies.filter(site=at)}
-        unseen = set(rows) - {info.snapshot for info in offered}
         for info in offered:
             row = rows.get(info.snapshot)
             row = row or site.catalog.copies.model(snapshot_id=info.snapshot, site=at)
+            before = _seen(row)
             row.received_at = row.received_at or clock.now()
             if info.snapshot in checks:
                 _apply_check(row, info, checks[info.snapshot])
             else:
-                _apply_absence(row)
-            row.save(using=site.catalog.alias)
-        for snapshot in () if only else unseen:
-            if rows[snapshot].state != Copy.COPYING.value:
+                _apply_absence(row, info.deleted)
+            if row.pk is None or _seen(row) != before:
+                row.save(using=site.catalog.alias)
+        for snapshot in gone & set(rows):
+            if rows[snapshot].state not in _STAYS:
                 _apply_absence(rows[snapshot])
-                rows[snapshot].save()
+                rows[snapshot].save(using=site.catalog.alias)
 
 
-def _apply_absence(row: "models.Copy") -> None:
-    row.state, row.verified_at, row.oldest_reading_at = Copy.MISSING.value, None, None
+def _seen(row: "models.Copy") -> tuple[object, ...]:
+    return row.state, row.received_at, row.verified_at, row.oldest_reading_at
+
+
+# What is said of a copy that the vault does not show, and stays right.
+_STAYS = frozenset({Copy.COPYING.value, Copy.MISSING.value})
+
+
+def _gone(site: Site, at: "models.Site", vault: "Vault", seen: set[str]) -> set[str]:
+    """The copies of the catalog that are not in the vault. One that came after the list of those
+    ``seen`` was read is."""
+    known = site.catalog.copies.filter(site=at).exclude(state__in=_STAYS)
+    asked = set(known.values_list("snapshot_id", flat=True)) - seen
+    there = vault.snapshot_ids() if asked else frozenset()
+    return {one for one in asked if one not in there or not _is_visible(vault, one)}
+
+
+def _is_visible(vault: "Vault", snapshot: str) -> bool:
+    from dozo.vault.errors import (  # noqa: PLC0415  loads the ciphers
+        ObjectDamaged,
+        SnapshotUnknown,
+    )
+
+    try:
+        deleted = vault.snapshot(snapshot, include_deleted=True).deleted
+    except (ObjectDamaged, SnapshotUnknown):
+        return False
+    return deleted is None or not deleted.purged
+
+
+def _apply_absence(row: "models.Copy", deleted: "Deletion | None" = None) -> None:
+    """A copy that is not there. ``verified_at`` stays where the site's own retention removed it:
+    it was verified there, took its place, and is not to be sent again."""
+    retired = deleted is not None and deleted.reason == RETENTION
+    if deleted is not None and retired:
+        row.verified_at = row.verified_at or deleted.deleted_at
+    else:
+        row.verified_at = None
+    row.state, row.oldest_reading_at = Copy.MISSING.value, None
 
 
 def _apply_check(row: "models.Copy", info: "SnapshotInfo", check: "Check | None") -> None:

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from django.db.models import Q
+
 from dozo.model import clock
 from dozo.model.job_states import JobState
 from dozo.model.states import Copy
@@ -70,24 +72,30 @@ def required_sites(site: Site, tenant: "models.Tenant") -> set[str]:
     return own | {peer.site_id for peer in site.settings.peers}
 
 
-def protected_ids(site: Site, tenant: "models.Tenant", ids: Iterable[str]) -> set[str]:
-    """Those of the snapshots that are verified wherever the tenant's policy wants it."""
+def protected_ids(
+    site: Site, tenant: "models.Tenant", ids: Iterable[str], *, or_retired: bool = False
+) -> set[str]:
+    """Those of the snapshots that are verified wherever the tenant's policy wants it.
+
+    With ``or_retired`` also those that were, until another site's own retention removed them.
+    """
     left = set(ids)
     for site_id in required_sites(site, tenant):
-        left &= _verified_at(site, site_id, left)
+        left &= _verified_at(site, site_id, left, or_retired=or_retired)
     return left
 
 
-def _verified_at(site: Site, site_id: str, ids: set[str]) -> set[str]:
+def _verified_at(site: Site, site_id: str, ids: set[str], *, or_retired: bool) -> set[str]:
+    good = Q(state=Copy.VERIFIED.value)
+    if or_retired and site_id != site.settings.site_id:
+        good |= Q(state=Copy.MISSING.value, verified_at__isnull=False)
     found: set[str] = set()
     ordered = sorted(ids)
     # SQLite binds at most a few ten thousand values in one query.
     for start in range(0, len(ordered), 5000):
         found |= set(
             site.catalog.copies.filter(
-                site_id=site_id,
-                state=Copy.VERIFIED.value,
-                snapshot_id__in=ordered[start : start + 5000],
+                good, site_id=site_id, snapshot_id__in=ordered[start : start + 5000]
             ).values_list("snapshot_id", flat=True)
         )
     return found

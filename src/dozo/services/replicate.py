@@ -114,6 +114,7 @@ def copy(
             # Some may have arrived whole.
             _refresh_quietly(site, peer)
             raise
+    _move(site, row, list(report.skipped), CopyEvent.FAIL)
     refresh_peer(site, peer, target)
     return Copied(
         source=site.settings.name,

@@ -15,6 +15,7 @@ from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.retention import Generation, Keep, Limits, RetentionPlan, keep_from_json
 from dozo.model.states import Copy
 from dozo.services import policies, protection, snapshots
+from dozo.services.project import RETENTION
 from dozo.services.site import Site
 from dozo.services.work import Unheard, Work
 
@@ -106,7 +107,9 @@ def _plan_group(
     limits: Limits,
 ) -> RetentionPlan:
     tenant = members[0].tenant
-    good = protection.protected_ids(site, tenant, [row.snapshot_id for row in members])
+    ids = [row.snapshot_id for row in members]
+    # Where a peer keeps fewer, its own retention takes nothing away from what counts here.
+    good = protection.protected_ids(site, tenant, ids, or_retired=True)
     generations = [
         Generation(
             snapshot_id=row.snapshot_id,
@@ -170,7 +173,7 @@ def apply(site: Site, plans: list[GroupPlan], *, work: Work | None = None) -> di
         if not ids:
             continue
         work.step(f"{group.of}: remove {len(ids)} snapshots whose generation is over")
-        snapshots.delete(site, ids, reason="retention")
+        snapshots.delete(site, ids, reason=RETENTION)
         removed += ids
     stopped = [group for group in plans if group.plan.refused is not None]
     if stopped:

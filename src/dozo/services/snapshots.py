@@ -10,7 +10,7 @@ from dozo import volumes
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services.errors import NotReadable
 from dozo.services.facts import SnapshotFacts
-from dozo.services.project import read_facts, record, refresh_copies
+from dozo.services.project import RETENTION, read_facts, record, refresh_copies
 from dozo.services.site import Site
 from dozo.services.work import Unheard, Work
 
@@ -167,11 +167,15 @@ def _state(site: Site, snapshot_id: str) -> str:
 
 
 def delete(site: Site, snapshot_ids: Sequence[str], *, reason: str = "user") -> None:
-    """Delete snapshots or templates; refused for those that are held. Peers follow on a copy.
+    """Delete snapshots or templates; refused for those that are held. Peers follow on a copy,
+    except where retention deletes: its numbers are those of this site alone.
 
     A snapshot that is deleted already stays so.
     """
-    site.vault.delete(snapshot_ids, reason=reason)
+    from dozo.vault.deletion import EVERYWHERE, HERE  # noqa: PLC0415  loads the ciphers
+
+    scope = HERE if reason == RETENTION else EVERYWHERE
+    site.vault.delete(snapshot_ids, reason=reason, scope=scope)
     for snapshot_id in snapshot_ids:
         refresh(site, snapshot_id)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# After a run that did nothing for some snapshots, and after one that failed for good.
+# After a run that copied something, and after one that could not.
 _COPY_PAUSE = timedelta(seconds=30)
 _FAILED_PAUSE = timedelta(minutes=15)
 _RETAIN_EVERY = timedelta(minutes=15)
@@ -80,7 +80,10 @@ def look_at_peers(site: Site) -> None:
 
 def missing_at(site: Site, peer: Peer) -> list[str]:
     """The snapshots and templates of this site that a peer has to get, oldest first."""
-    there = site.catalog.copies.filter(site_id=peer.site_id).exclude(state=Copy.MISSING.value)
+    # What the peer's own retention removed has been there and been verified.
+    there = site.catalog.copies.filter(site_id=peer.site_id).exclude(
+        state=Copy.MISSING.value, verified_at=None
+    )
     here = site.catalog.copies.filter(
         site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value)
     )
@@ -128,7 +131,8 @@ def _copy_is_due(site: Site, peer: Peer) -> bool:
         return True
     if last.finished_at is None:
         return False
-    pause = _COPY_PAUSE if last.state == JobState.DONE else _FAILED_PAUSE
+    moved = last.state == JobState.DONE and bool((last.result or {}).get("snapshots"))
+    pause = _COPY_PAUSE if moved else _FAILED_PAUSE
     waited = clock.now() - last.finished_at >= pause
     return waited or (last.state == JobState.DONE and _is_new(site, last))
 

@@ -27,6 +27,9 @@ from dozo.vault.layout import (
 PURGED = "purged"
 UNDELETED = "undeleted"
 
+# A site's own numbers: other sites keep by theirs.
+RETENTION = "retention"
+
 EVERYWHERE = "everywhere"
 HERE = "here"
 
@@ -144,7 +147,7 @@ def copy_deletion(source: Blobs, target: Blobs, snapshot: str) -> bool:
     One that has been there before, and was perhaps taken back there, is not brought again.
     """
     deletion = deletion_of(source, snapshot)
-    if deletion is None or deletion.scope != EVERYWHERE:
+    if deletion is None or deletion.scope != EVERYWHERE or deletion.reason == RETENTION:
         return False
     if deletion.name in _endings(target, snapshot):
         return False
