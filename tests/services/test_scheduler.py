@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from dozo.model import clock
-from dozo.services import retain, scheduler, schedules
+from dozo.services import protection, retain, scheduler, schedules
 from dozo.services.access import Actor, Scope
+from dozo.services.protection import Protection
 from dozo.services.schedules import (
     ScheduleChanged,
     ScheduleInvalid,
@@ -275,3 +276,63 @@ def test_a_clock_that_jumped_removes_nothing(site: Site, scope: Scope, now: Now)
     now.at = at(11, 45)
     with pytest.raises(retain.RetentionStopped, match="clock-went-back"):
         retain.apply(site, retain.plan(site))
+
+
+def test_a_clock_that_was_ahead_stops_no_schedule(site: Site, scope: Scope, now: Now) -> None:
+    server = add_server(site)
+    add(scope, server=server)
+    # The host came up years ahead, and was put right after a while.
+    now.at = at(12, 5).replace(year=2036)
+    assert len(scheduler.tick(site)) == 1
+    now.at = at(12, 30)
+    assert scheduler.tick(site) == []
+    row = site.catalog.schedules.get()
+    assert row.next_at == at(13)
+    site.catalog.jobs.update(state="done")
+    now.at = at(13, 0)
+    assert len(scheduler.tick(site)) == 1
+
+
+def test_what_was_decided_before_the_clock_went_back_is_not_decided_again(
+    site: Site, scope: Scope, now: Now
+) -> None:
+    server = add_server(site)
+    add(scope, server=server)
+    now.at = at(12)
+    assert len(scheduler.tick(site)) == 1
+    site.catalog.jobs.update(state="done")
+    now.at = at(11, 40)
+    scheduler.tick(site)
+    now.at = at(12)
+    assert scheduler.tick(site) == []
+    assert site.catalog.schedules.get().decided_until == at(12)
+    now.at = at(13)
+    assert len(scheduler.tick(site)) == 1
+
+
+def test_a_schedule_that_does_not_run_any_more_leaves_nothing_protected(
+    site: Site, scope: Scope, now: Now
+) -> None:
+    server = add_server(site)
+    view = add(scope, server=server)
+    now.at = at(12)
+    scheduler.tick(site)
+    site.catalog.jobs.update(state="done")
+    volume = site.catalog.volumes.get()
+    site.catalog.snapshots.create(
+        snapshot_id="a" * 32,
+        name="s",
+        tenant=volume.tenant,
+        origin_site=site.own_row,
+        created_at=at(12, 1),
+        bytes_volume=1,
+        volume=volume,
+        schedule_id=view.schedule,
+        scheduled=True,
+    )
+    site.catalog.copies.create(snapshot_id="a" * 32, site=site.own_row, state="verified")
+    now.at = at(12, 30)
+    assert protection.of_volume(site, volume).state is Protection.PROTECTED
+    now.at = at(14)
+    found = protection.of_volume(site, volume)
+    assert (found.state, found.reason) == (Protection.BEHIND, "schedule hourly is late")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ class Protection(StrEnum):
     UNPROTECTED = "unprotected"
 
 
+# So long after its time a run that nobody has decided about is late.
+_LATE = timedelta(minutes=15)
 _WORST = (Protection.UNPROTECTED, Protection.FAILING, Protection.BEHIND, Protection.PROTECTED)
 
 
@@ -136,9 +138,8 @@ def _covering(site: Site, server: "models.Server | None") -> list["Schedule"]:
     """The schedules that cover a server as a whole."""
     if server is None:
         return []
-    target = f"server:{server.uuid}"
     rows = site.catalog.schedules.filter(tenant=server.tenant, enabled=True, deleted_at=None)
-    return [row for row in rows if target in scheduler.targets(site, row)]
+    return [row for row in rows if scheduler.covers(row, server)]
 
 
 def of_volume(
@@ -179,14 +180,21 @@ def _by_schedule(
     volume: "models.Volume", schedule: "Schedule", good: set[str]
 ) -> tuple[Protection, str]:
     """A volume against one of its schedules: the last run that should be over decides."""
-    taken = volume.snapshots.filter(snapshot_id__in=good, schedule_id=schedule.schedule_id).first()
+    now = clock.now()
+    # A clock that was ahead has left dates that nothing will ever be newer than.
+    taken = volume.snapshots.filter(
+        snapshot_id__in=good, schedule_id=schedule.schedule_id, created_at__lte=now
+    ).first()
     targets = [f"volume:{volume.volume_id}", ""]
     if volume.server_id is not None:
         targets.append(f"server:{volume.server_id}")
-    runs = list(schedule.runs.filter(target__in=targets).order_by("-planned_at")[:2])
+    planned = schedule.runs.filter(target__in=targets, planned_at__lte=now)
+    runs = list(planned.order_by("-planned_at")[:2])
     if not runs:
         return _before_first_run(schedule, taken is not None)
     newest = runs[0]
+    if schedule.next_at is not None and schedule.next_at < now - _LATE:
+        return Protection.BEHIND, f"schedule {schedule.name} is late"
     if taken is not None and taken.created_at >= newest.planned_at:
         return Protection.PROTECTED, ""
     outcome = _outcome(newest)

@@ -7,8 +7,10 @@ database. So it does no harm to run the scheduler in several processes, or to ki
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
 
 from dozo.model import clock, schedule_times
 from dozo.model.errors import DozoError
@@ -22,6 +24,7 @@ from dozo.services.policies import STOP
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
+    from dozo.catalog import models
     from dozo.catalog.models_jobs import Schedule, ScheduleRun
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,8 @@ STARTED, SKIPPED = "started", "skipped"
 NOTHING_COVERED = "nothing-covered"
 REFUSED = "refused"
 _MISSED_REPORTED = 100
+# By so much the clocks of two workers may differ.
+_CLOCKS_DIFFER = timedelta(minutes=1)
 NEEDS_WINDOW = frozenset({CaptureMode.OFFLINE.value, CaptureMode.UNMOUNTED.value, STOP})
 
 
@@ -50,7 +55,13 @@ def tick(site: Site) -> list[str]:
     """Start what is due now; the new jobs' ids. One schedule's trouble is not another's."""
     jobs: list[str] = []
     now = clock.now()
-    due = site.catalog.schedules.filter(enabled=True, deleted_at=None, next_at__lte=now)
+    # What was decided in the future comes from a clock that was ahead: nothing would be due until
+    # it is there again.
+    due = site.catalog.schedules.filter(
+        Q(next_at__lte=now) | Q(decided_until__gt=now + _CLOCKS_DIFFER),
+        enabled=True,
+        deleted_at=None,
+    )
     for row in due.select_related("tenant").order_by("next_at"):
         try:
             jobs += _run_schedule(site, row, now)
@@ -165,7 +176,14 @@ def targets(site: Site, row: "Schedule") -> list[str]:
     if row.target_kind != "tag":
         return [f"{row.target_kind}:{row.target}"]
     servers = site.catalog.servers.filter(tenant=row.tenant, present=True)
-    return [f"server:{one.uuid}" for one in servers if row.target in {*one.tags, *one.tags_by_hand}]
+    return [f"server:{one.uuid}" for one in servers if covers(row, one)]
+
+
+def covers(row: "Schedule", server: "models.Server") -> bool:
+    """Whether a schedule covers a server of its tenant as a whole."""
+    if row.target_kind == "tag":
+        return server.present and row.target in {*server.tags, *server.tags_by_hand}
+    return row.target_kind == "server" and row.target == str(server.uuid)
 
 
 def _write(
@@ -183,8 +201,15 @@ def _write(
         )
         if not same.exists():
             return []
+        decided = set(
+            site.catalog.schedule_runs.filter(
+                schedule=row, planned_at__in={one.planned for one in verdicts}
+            ).values_list("planned_at", "target")
+        )
         for verdict in verdicts:
-            jobs += _write_run(site, row, verdict)[1]
+            # A clock that went back was here before.
+            if (verdict.planned, verdict.target) not in decided:
+                jobs += _write_run(site, row, verdict)[1]
         same.update(decided_until=decided_until, next_at=next_start(row, decided_until))
     return jobs
 
