@@ -94,7 +94,6 @@ class Worker:
             runner.launch()
             self._runner = runner
             job_queue.hand_over_again(site, runner, QUEUE)
-            several = bool(site.settings.database)
             with contextlib.suppress(DozoError):
                 # Whoever asks first should see what there is.
                 inventory.sync(site)
@@ -107,8 +106,8 @@ class Worker:
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
         self._repeat("news", _NEWS_SECONDS, notify.look, rest=9)
         self._repeat("tell", _TELL_SECONDS, notify.deliver)
-        if several:
-            self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
+        # Also where only one may run: after a host was renamed its own jobs are another's.
+        self._repeat("adopt", _ADOPT_SECONDS, self._adopt)
         log.info("worker %s has begun", self._name)
 
     def stop(self, timeout_seconds: float = 60) -> list[str]:
