@@ -9,7 +9,7 @@ from dozo.model import clock
 from dozo.services import project, replicate, retain, snapshots, upkeep
 from dozo.services.site import Site
 
-from .jobs import Shifted
+from .jobs import Service, Shifted
 from .support import MadeServer, random_bytes, store
 
 SCHEDULE = "5" * 32
@@ -140,3 +140,81 @@ def test_a_snapshot_that_comes_while_the_vault_is_read_stays_in_the_catalog(
     project.rebuild(main)
     assert main.catalog.snapshots.filter(snapshot_id=late[0]).exists()
     assert main.catalog.copies.get(snapshot_id=late[0]).state != "missing"
+
+
+def points(site: Site, later: Shifted, count: int) -> tuple[MadeServer, list[list[str]]]:
+    """So many verified recovery points of two volumes, an hour apart."""
+    server = MadeServer.new("web")
+    made = []
+    for number in range(count):
+        made.append(
+            [
+                store(
+                    site,
+                    server,
+                    device,
+                    random_bytes(10 * number + place, 65536),
+                    at=later.now(),
+                    point=f"{number:032x}",
+                    schedule=SCHEDULE,
+                )
+                for place, device in enumerate(("vda", "vdb"))
+            ]
+        )
+        later.move(hours=1)
+    replicate.sync(site)
+    later.move(days=1)
+    keep(site, 2)
+    return server, made
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "copying", "gone"])
+def test_a_recovery_point_that_is_not_whole_pushes_nothing_out(
+    main: Site, later: Shifted, trouble: str
+) -> None:
+    _server, made = points(main, later, 3)
+    broken = made[2][1]
+    if trouble == "gone":
+        main.vault.delete([broken])
+        replicate.sync(main)
+    else:
+        main.catalog.copies.filter(snapshot_id=broken).update(state=trouble, verified_at=None)
+    assert remove(main) == 0
+    if trouble != "gone":
+        main.catalog.copies.filter(snapshot_id=broken).update(state="verified")
+        assert remove(main) == 2
+        assert there(main) == {*made[1], *made[2]}
+
+
+def test_what_a_volume_is_being_put_back_from_stays(main: Site, later: Shifted) -> None:
+    _server, made = points(main, later, 3)
+    volume = main.catalog.snapshots.get(snapshot_id=made[0][0]).volume
+    assert volume is not None
+    volume.restoring_snapshot = made[0][0]
+    volume.save()
+    assert remove(main) == 0
+    volume.restoring_snapshot = ""
+    volume.save()
+    assert remove(main) == 2
+
+
+def test_an_operator_lets_retention_go_on_after_a_jump_of_the_clock(
+    main: Site, later: Shifted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points(main, later, 3)
+    # As after a host that slept: the monotonic clock stood still.
+    slept = later.monotonic()
+    retain.plan(main)
+    monkeypatch.setattr(later, "monotonic", lambda: slept)
+    later.move(days=2)
+    service = Service(main)
+    job_id = service.ask("site.retain", scope=service.operator)
+    service.run()
+    view = service.view(job_id)
+    assert (view.state, view.error_code) == ("failed", "retention.stopped")
+    job_id = service.ask("site.retain", scope=service.operator, allow_many=True)
+    service.run()
+    assert len(service.result(job_id)["removed"]) == 2
+    job_id = service.ask("site.retain", scope=service.operator)
+    service.run()
+    assert service.view(job_id).state == "done"

@@ -7,7 +7,7 @@ for everybody else: so a peer, or a site that lost its database, goes on countin
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock, retention
@@ -60,31 +60,60 @@ class _Noted:
             at, then = self._noted
             return at + timedelta(seconds=clock.monotonic() - then)
 
+    def forget(self) -> None:
+        """Believe the wall clock as it is now: somebody has looked at it."""
+        with self._lock:
+            self._noted = None
+
 
 _noted = _Noted()
 
 
 def plan(site: Site, *, allow_many: bool = False) -> list[GroupPlan]:
-    """Look at every scheduled snapshot of this site's vault; nothing is changed."""
+    """Look at every scheduled snapshot of this site's vault; nothing is changed.
+
+    ``allow_many``: an operator has seen what would go, and the clock, and means it.
+    """
+    if allow_many:
+        _noted.forget()
+    # One that is damaged or still arriving is not over, nor is the recovery point that it is of.
     own = {
         row.snapshot_id: row
-        for row in site.catalog.copies.filter(
-            site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value)
-        )
+        for row in site.catalog.copies.filter(site=site.own_row).exclude(state=Copy.MISSING.value)
     }
     groups: dict[tuple[int, str], list[models.Snapshot]] = defaultdict(list)
     rows = site.catalog.snapshots.filter(deleted_at=None, readable=True, scheduled=True)
-    for row in rows.select_related("tenant", "server", "volume"):
+    for row in rows.select_related("tenant", "server", "volume", "recovery_point"):
         if row.snapshot_id in own:
             groups[row.tenant_id, _group_of(row)].append(row)
     held: dict[str, datetime] = {}
     for hold in site.vault.holds() if groups else ():
         held[hold.snapshot] = max(hold.until, held.get(hold.snapshot, hold.until))
+    for snapshot in _needed(site):
+        held[snapshot] = datetime.max.replace(tzinfo=UTC)
     limits = Limits(max_share=site.settings.retention_share, allow_many=allow_many)
     return [
         GroupPlan(of=_name_of(members[0]), plan=_plan_group(site, members, own, held, limits))
         for _, members in sorted(groups.items())
     ]
+
+
+def _needed(site: Site) -> set[str]:
+    """What volumes that are half put back are put back from."""
+    marked = site.catalog.volumes.exclude(restoring_snapshot="")
+    pairs = marked.values_list("restoring_snapshot", "safety_snapshot")
+    return {snapshot for pair in pairs for snapshot in pair if snapshot}
+
+
+def _incomplete(members: "list[models.Snapshot]") -> set[str]:
+    """The recovery points of which a member is not here: they take no other's place."""
+    here: dict[str, set[str]] = defaultdict(set)
+    wanted: dict[str, set[str]] = {}
+    for row in members:
+        if row.recovery_point is not None:
+            here[row.recovery_point.pk].add(str(row.volume_id))
+            wanted[row.recovery_point.pk] = {one["volume_id"] for one in row.recovery_point.members}
+    return {point for point, volumes in wanted.items() if volumes - here[point]}
 
 
 def _group_of(row: "models.Snapshot") -> str:
@@ -110,6 +139,7 @@ def _plan_group(
     ids = [row.snapshot_id for row in members]
     # Where a peer keeps fewer, its own retention takes nothing away from what counts here.
     good = protection.protected_ids(site, tenant, ids, or_retired=True)
+    incomplete = _incomplete(members)
     generations = [
         Generation(
             snapshot_id=row.snapshot_id,
@@ -118,7 +148,7 @@ def _plan_group(
             scheduled=True,
             schedule_ids=frozenset({row.schedule_id}),
             verified=own[row.snapshot_id].state == Copy.VERIFIED.value,
-            protected=row.snapshot_id in good,
+            protected=row.snapshot_id in good and row.recovery_point_id not in incomplete,
             held_until=held.get(row.snapshot_id),
             group=row.recovery_point_id,
             volume_id=str(row.volume_id or ""),
