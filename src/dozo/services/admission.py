@@ -19,7 +19,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many jobs may run at the same time; ``tenant`` counts work alone."""
+    """How many jobs may run at the same time; ``tenant`` counts what is a tenant's."""
 
     work: int = 4
     tenant: int = 2
@@ -54,7 +54,7 @@ def decide(waiting: Sequence[Candidate], running: Iterable[Candidate], limits: L
         holders.update(dict.fromkeys(one.locks, one.job_id))
         if not one.stuck:
             lanes[one.lane] += 1
-            if one.lane is Lane.WORK and one.tenant is not None:
+            if one.tenant is not None:
                 tenants[one.tenant] += 1
     start: list[str] = []
     waits_for: dict[str, tuple[str, ...]] = {}
@@ -68,7 +68,7 @@ def decide(waiting: Sequence[Candidate], running: Iterable[Candidate], limits: L
             continue
         start.append(one.job_id)
         lanes[one.lane] += 1
-        if one.lane is Lane.WORK and one.tenant is not None:
+        if one.tenant is not None:
             tenants[one.tenant] += 1
     return Decision(start=tuple(start), waits_for=waits_for)
 
@@ -81,7 +81,7 @@ def _limits_met(
         met.append("limit of upkeep jobs")
     if one.lane is Lane.WORK and lanes[Lane.WORK] >= limits.work:
         met.append("limit of the site")
-    if one.lane is Lane.WORK and one.tenant is not None and tenants[one.tenant] >= limits.tenant:
+    if one.tenant is not None and tenants[one.tenant] >= limits.tenant:
         met.append("limit of the tenant")
     return met
 

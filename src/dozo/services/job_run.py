@@ -16,10 +16,10 @@ from dozo.catalog.errors import CatalogLost
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import Backoff, JobState
-from dozo.services import operations
+from dozo.services import leftovers, operations
 from dozo.services.job_kinds import JobKind, JobKindUnknown
 from dozo.services.job_queue import ACTIVE
-from dozo.services.job_work import JobWork, beating
+from dozo.services.job_work import JobWork, beating, storable
 from dozo.services.patience import ServiceStopping, patiently
 from dozo.services.site import Site
 from dozo.services.work import Cancelled
@@ -95,6 +95,10 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
     except JobKindUnknown as error:
         return {"state": JobState.FAILED, **_error(error)}
     try:
+        if row.executions > 1:
+            # Its notes are about to be written over by its next run, or by somebody else's.
+            for line in leftovers.clean(site).lines:
+                work.log(f"left over: {line}")
         ended = _ended_by_crash(row, kind)
         if ended is not None:
             work.log(str(ended["error_text"]))
@@ -119,7 +123,7 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
         return {
             "state": JobState.FAILED,
             "error_code": "job.broke",
-            "error_text": f"{type(error).__name__}: {error}",
+            "error_text": storable(f"{type(error).__name__}: {error}"),
             "error_hint": "This is a defect of Dozo: report it with the job's log.",
         }
     work.log("done")
@@ -195,8 +199,8 @@ def _backoff(kind: JobKind) -> Backoff:
 def _error(error: DozoError) -> dict[str, Any]:
     return {
         "error_code": error.code,
-        "error_text": str(error),
-        "error_hint": error.hint_text(),
+        "error_text": storable(str(error)),
+        "error_hint": storable(error.hint_text()),
     }
 
 
@@ -233,7 +237,7 @@ def plain(value: Any) -> Any:
         return clock.to_text(value)
     if isinstance(value, Enum):
         return value.value
-    return str(value) if isinstance(value, (UUID, Path)) else value
+    return storable(str(value)) if isinstance(value, (str, UUID, Path)) else value
 
 
 def give_up(home: Path, run_id: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dozo.catalog.models_jobs import Job
 
 _BEAT_SECONDS = 1.0
+_LONGEST_TEXT = 10_000
 
 
 @dataclass(eq=False)
@@ -55,6 +56,15 @@ class TakenOver(DozoError):
     hint = "Nothing is to be done: its log goes on there."
 
 
+def storable(text: str) -> str:
+    """A text that every database takes: no NUL, no half characters, no end without an end.
+
+    What guests and libvirt say comes as it is.
+    """
+    clean = text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return clean if len(clean) <= _LONGEST_TEXT else clean[: _LONGEST_TEXT - 1] + "…"
+
+
 class JobWork:
     """Listens to one job. Raises :class:`Cancelled`, :class:`Stuck`, :class:`ServiceStopping`."""
 
@@ -74,7 +84,7 @@ class JobWork:
         self.check()
         self.log(text)
         with self._lock:
-            self._step = text
+            self._step = storable(text)
             self._moved_at = clock.monotonic()
 
     def bytes_of(self, label: str) -> Progress:  # noqa: ARG002  one sum over all streams
@@ -83,12 +93,12 @@ class JobWork:
 
     def fact(self, name: str, value: object) -> None:
         with self._lock:
-            self._facts[name] = value
+            self._facts[name] = storable(value) if isinstance(value, str) else value
 
     def log(self, text: str) -> None:
         """A line into the job's log, whatever becomes of the job."""
         with self._lock:
-            self._lines.append((clock.now(), text))
+            self._lines.append((clock.now(), storable(text)))
 
     def check(self) -> None:
         """Raises what the job is to end with, if it is to end."""

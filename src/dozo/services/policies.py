@@ -110,6 +110,12 @@ def refuse_capture(
         checks.refuse_mode(policy, capture_mode(mode), is_root=is_root)
 
 
+def refuse_hooks(policy: Policy, *names: object) -> None:
+    """May something be run inside the guest? Raises ``HooksRefused``."""
+    if any(names):
+        checks.refuse_hooks(policy)
+
+
 def refuse_planned(site: "Site", plan: "CapturePlan") -> None:
     """May these volumes be snapshotted in the mode that was chosen for them?"""
     for volume in plan.volumes:
@@ -211,8 +217,7 @@ def refuse_schedule(site: "Site", row: "Schedule") -> None:
     policy = of(row.tenant)
     checks.refuse_timing(policy, timing_from_json(row.timing))
     checks.refuse_generations(policy, keep_from_json(row.keep))
-    if row.hook_before or row.hook_after:
-        checks.refuse_hooks(policy)
+    refuse_hooks(policy, row.hook_before, row.hook_after)
     volume = None
     if row.target_kind == "volume":
         volume = site.catalog.volumes.filter(volume_id=row.target).first()

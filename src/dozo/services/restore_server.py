@@ -156,12 +156,18 @@ def _of_recovery_point(site: Site, reference: str) -> list[str]:
 
 
 def _newest_of(site: Site, server: "models.Server", at: datetime) -> list[str]:
-    """For each device the newest usable snapshot at or before ``at``."""
+    """For each device the newest usable snapshot at or before ``at``, of those that are its
+    present owner's: what another had on it before is not brought back among theirs.
+    """
     here = site.catalog.copies.filter(
         site=site.own_row, state__in=("stored", "verified")
     ).values_list("snapshot_id", flat=True)
     rows = server.snapshots.filter(
-        deleted_at=None, readable=True, created_at__lte=at, snapshot_id__in=here
+        deleted_at=None,
+        readable=True,
+        created_at__lte=at,
+        snapshot_id__in=here,
+        tenant_id=server.tenant_id,
     )
     newest: dict[str, str] = {}
     for row in rows.order_by("created_at"):

@@ -14,7 +14,7 @@ from dozo.hypervisor import ServerUnknown
 from dozo.model import clock
 from dozo.services import notes
 from dozo.services.found import FoundServer
-from dozo.services.notes import HeldNote, Note
+from dozo.services.notes import Busy, HeldNote, Note
 from dozo.services.site import Site
 from dozo.services.work import Work
 
@@ -68,9 +68,14 @@ def _start(site: Site, uuid: str, note: HeldNote) -> None:
 
 
 def forget(site: Site, server_uuid: str) -> None:
-    """Somebody stops this server on purpose: a duty that outlived its job is void."""
+    """Somebody stops this server on purpose: a duty that outlived its job is void.
+
+    Raises ``Busy`` while a snapshot has stopped it and is going to start it again.
+    """
     note = notes.find(site.settings.notes, _note_name(server_uuid))
-    if note is not None and not note.alive:
+    if note is not None and note.alive:
+        raise Busy(note.what, note.work, note.pid, note.since)
+    if note is not None:
         with notes.take_over(note) as taken:
             if taken is not None:
                 notes.forget(taken)

@@ -126,7 +126,7 @@ def _is_due(site: Site, kind: str, every: timedelta) -> bool:
 
 
 def _copy_is_due(site: Site, peer: Peer) -> bool:
-    last = _newest(site, "snapshot.copy", object_id=peer.site_id)
+    last = _newest(site, "snapshot.copy", object_id=peer.site_id, tenant=None)
     if last is None:
         return True
     if last.finished_at is None:
@@ -150,7 +150,8 @@ def _submit(site: Site, kind: str, params: dict[str, Any]) -> list[str]:
     found = operations.kind(kind)
     prepared = found.prepare(scope, params)
     with site.catalog.turn("upkeep"):
-        same = site.catalog.jobs.filter(kind=kind, object_id=prepared.object_id)
+        # A tenant's own copies keep nobody else's waiting.
+        same = site.catalog.jobs.filter(kind=kind, object_id=prepared.object_id, tenant=None)
         if same.filter(state__in=(*ACTIVE, *WAITING)).exists():
             return []
         return [job_queue.enqueue(scope, found, prepared).job_id]

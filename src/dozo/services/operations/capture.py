@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.hypervisor import ServerStarted
 from dozo.model import clock
+from dozo.model.policy import Policy
 from dozo.model.states import CaptureMode
 from dozo.services import found, hooks, policies, protect, snapshots, start_again
 from dozo.services.access import Operation, Scope
@@ -56,6 +57,7 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
         recovery_point=False,
     )
     policies.refuse_more_snapshots(scope.site, volume.tenant, policy, 1)
+    _refuse_around(scope, volume.server if volume.state == "attached" else None, policy, params)
     return Prepared(
         title=f"snapshot of volume {volume.name}",
         params={"volume": str(volume.volume_id), **_kept(params)},
@@ -83,6 +85,7 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
         recovery_point=True,
     )
     policies.refuse_more_snapshots(scope.site, server.tenant, policy, count)
+    _refuse_around(scope, server, policy, params)
     return Prepared(
         title=f"recovery point of server {server.name}",
         params={"server": str(server.uuid), "volumes": chosen, **_kept(params)},
@@ -96,6 +99,19 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
         object_name=server.name,
         not_after=_not_after(params),
     )
+
+
+def _refuse_around(
+    scope: Scope, server: "models.Server | None", policy: Policy, params: Params
+) -> None:
+    """May the actor have done to the server what goes with the snapshot?"""
+    names = [str(params.get(one) or "") for one in ("hook_before", "hook_after")]
+    policies.refuse_hooks(policy, *names)
+    hooks.check_names(scope.site, names)
+    if params.get("mode") == STOP and server is not None:
+        # A token for snapshots alone is none for stopping servers.
+        scope.permit(Operation.SERVER_STOP, server)
+        scope.permit(Operation.SERVER_START, server)
 
 
 def _foresee_volume(site: Site, params: Params) -> dict[str, Any]:

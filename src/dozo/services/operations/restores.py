@@ -77,6 +77,9 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
         scope.snapshot(row.snapshot_id, Operation.RESTORE_SERVER)
         policies.refuse_restore_here(scope.site, policy, row, "server")
     policies.refuse_restore_size(scope.site, tenant, plan)
+    if "at" in named:
+        # What was seen and permitted is what is restored, whatever is deleted until then.
+        named = {"snapshots": [one.snapshot for one in plan.volumes]}
     return _prepared_server(plan, tenant, {**_server_params(params), **named})
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dozo.services import project, replicate, retain, snapshots
-from dozo.services.access import Operation, Scope
+from dozo.services.access import ActorKind, Operation, Scope
 from dozo.services.admission import Lane
 from dozo.services.errors import ScrubFoundDamage
 from dozo.services.job_kinds import JobKind, Params, Prepared
@@ -25,6 +25,12 @@ def _peer(site: Site, params: Params) -> Peer:
     return replicate.peer_or_only(site, str(params.get("peer") or ""))
 
 
+def _owner(rows: "Sequence[models.Snapshot | models.Template]") -> "models.Tenant | None":
+    """Whose the job is: nobody's where it shows what several tenants have."""
+    tenants = {row.tenant_id: row.tenant for row in rows}
+    return next(iter(tenants.values())) if len(tenants) == 1 else None
+
+
 def _prepare_verify(scope: Scope, params: Params) -> Prepared:
     rows = [scope.snapshot(str(one), Operation.SNAPSHOT_VERIFY) for one in params["snapshots"]]
     return Prepared(
@@ -33,7 +39,7 @@ def _prepare_verify(scope: Scope, params: Params) -> Prepared:
             "snapshots": [row.snapshot_id for row in rows],
             "everything": bool(params.get("everything")),
         },
-        tenant=rows[0].tenant,
+        tenant=_owner(rows),
         object_kind="snapshot",
         object_id=rows[0].snapshot_id,
         object_name=rows[0].name,
@@ -53,6 +59,8 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
     if wanted is None:
         scope.permit(Operation.SITE_SYNC)
     rows = [_to_copy(scope, str(one)) for one in wanted or ()]
+    # What the service copies by itself waits for no tenant's turn, and is nobody's to see.
+    tenant = None if scope.actor.kind is ActorKind.SYSTEM else _owner(rows)
     what = "everything" if wanted is None else f"{len(rows)} snapshots"
     return Prepared(
         title=f"copy {what} to {peer.name}",
@@ -60,8 +68,8 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
             "peer": peer.name,
             "snapshots": None if wanted is None else [row.snapshot_id for row in rows],
         },
-        tenant=rows[0].tenant if rows else None,
-        locks=(f"peer:{peer.name}",),
+        tenant=tenant,
+        locks=(f"peer:{peer.name}:{tenant.name}" if tenant else f"peer:{peer.name}",),
         object_kind="site",
         object_id=peer.site_id,
         object_name=peer.name,
@@ -110,12 +118,15 @@ def _verified(rows: Sequence[snapshots.Verified]) -> dict[str, Any]:
     }
 
 
-def _prepare_retain(scope: Scope, _params: Params) -> Prepared:
-    return _of_site(scope, Operation.SITE_RETAIN, "remove generations that are over", "retain")
+def _prepare_retain(scope: Scope, params: Params) -> Prepared:
+    title = "remove generations that are over"
+    allow_many = bool(params.get("allow_many"))
+    return _of_site(scope, Operation.SITE_RETAIN, title, "retain", allow_many=allow_many)
 
 
-def _run_retain(site: Site, _params: Params, work: Work) -> dict[str, Any]:
-    return retain.apply(site, retain.plan(site), work=work)
+def _run_retain(site: Site, params: Params, work: Work) -> dict[str, Any]:
+    plans = retain.plan(site, allow_many=bool(params.get("allow_many")))
+    return retain.apply(site, plans, work=work)
 
 
 def _prepare_prune(scope: Scope, params: Params) -> Prepared:
