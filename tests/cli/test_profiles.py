@@ -47,6 +47,14 @@ def test_from_the_first_login_to_the_logout(
     assert (out.code, out.error["error"]) == (4, "access.login_required")
 
 
+@pytest.mark.parametrize("url", ["http://backup.example.org", "backup.example.org", "ftp://x"])
+def test_no_password_crosses_a_network_in_clear(dozo: Dozo, url: str) -> None:
+    login = ("--profile", "there", "login", "admin", "--password-stdin", "--url", url)
+    done = dozo(*login, stdin="secret\n")
+    assert done.code == 2
+    assert "https://" in done.err
+
+
 def test_a_profile_that_is_none(dozo: Dozo) -> None:
     done = dozo("--profile", "nowhere", "snapshot", "list", "--json")
     assert (done.code, done.error["error"]) == (3, "cli.profile_unknown")

@@ -3,6 +3,7 @@
 import platform
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -58,12 +59,21 @@ def _profile(
     if name is None:
         raise ProfileNeeded(command)
     if url is not None:
-        if not url.startswith(("https://", "http://")):
-            raise typer.BadParameter(f"{url!r} does not begin with https:// or http://")
+        _refuse_clear(url)
         return profiles.Profile(
             name=name, url=url.rstrip("/"), ca=ca.absolute() if ca is not None else None
         )
     return profiles.load(name)
+
+
+def _refuse_clear(url: str) -> None:
+    """A password crosses a network only under TLS."""
+    found = urlsplit(url)
+    here = found.scheme == "http" and found.hostname in {"127.0.0.1", "::1", "localhost"}
+    if not found.hostname or (found.scheme != "https" and not here):
+        raise typer.BadParameter(
+            f"{url!r} does not begin with https:// (http:// is for this host alone)"
+        )
 
 
 def logout(context: typer.Context, as_json: AsJson = False) -> None:

@@ -5,12 +5,12 @@ import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dozo.cli.opened import home_of
-from dozo.cli.output import AsJson, print_facts, print_json, print_table, say
+from dozo.cli.opened import chosen, home_of
+from dozo.cli.output import AsJson, plain, print_facts, print_json, print_table, say
 
 
 class _LogFormat(enum.StrEnum):
@@ -158,19 +158,29 @@ def worker(
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check everything that this host needs, and say how to mend what is missing."""
-    from dozo.services import doctor as checks
-
-    results = checks.examine(home_of(context))
+    """Check everything that the host needs, and say how to mend what is missing."""
+    results = _findings(context)
     if as_json:
         print_json(results)
     else:
         print_table(
             ["", "check", "result"],
-            [[one.outcome.value, one.name, one.found] for one in results],
+            [[one["outcome"], one["name"], one["found"]] for one in results],
             empty="nothing to check",
         )
         for one in results:
-            if one.mend:
-                say(f"{one.name}: {one.mend}")
-    raise typer.Exit(6 if any(one.outcome is checks.Outcome.MISSING for one in results) else 0)
+            if one["mend"]:
+                say(f"{one['name']}: {one['mend']}")
+    raise typer.Exit(6 if any(one["outcome"] == "missing" for one in results) else 0)
+
+
+def _findings(context: typer.Context) -> list[dict[str, Any]]:
+    """Of this host, whether a service runs or not; or with a profile of the host elsewhere."""
+    if chosen(context).profile is not None:
+        from dozo.cli.client import client_of
+
+        with client_of(context) as client:
+            return client.everything("/doctor")
+    from dozo.services import doctor as checks
+
+    return [plain(one) for one in checks.examine(home_of(context))]
