@@ -63,14 +63,21 @@ def dozo(
         yield call
 
 
-def make_site(folder: Path, name: str, django_db_blocker: Any) -> Path:
-    """A site without a hypervisor, nobody serving it."""
+def make_site(
+    folder: Path,
+    name: str,
+    django_db_blocker: Any,
+    *,
+    libvirt: str = NO_LIBVIRT,
+    pool: Path | None = None,
+) -> Path:
+    """A site, nobody serving it; without a hypervisor unless told otherwise."""
     home = folder / name
     with django_db_blocker.unblock():
         code = run(
             [
                 *("--home", str(home), "init", "--name", name, "--vault", str(folder / "vault")),
-                *("--pool", str(folder / "pool"), "--libvirt", NO_LIBVIRT, "--json"),
+                *("--pool", str(pool or folder / "pool"), "--libvirt", libvirt, "--json"),
             ]
         )
     assert code == 0
