@@ -53,6 +53,12 @@ class Cancelling:
         self._raise(label)
         return self
 
+    def fact(self, name: str, value: object) -> None:
+        self._raise(name)
+
+    def check(self) -> None:
+        self._raise("check")
+
     def total(self, work_bytes: int) -> None:
         self._raise("total")
 
