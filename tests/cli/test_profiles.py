@@ -35,6 +35,9 @@ def test_from_the_first_login_to_the_logout(
     assert dozo(*login, stdin=f"{NEW}\n").code == 0
     assert dozo("--profile", "there", "whoami", "--json").json["username"] == "admin"
     assert dozo("--profile", "there", "snapshot", "list", "--json").code == 0
+    renamed = dozo("--profile", "there", "account", "--display-name", "Boss", "--json")
+    assert (renamed.code, renamed.json["display_name"]) == (0, "Boss")
+    assert dozo("--profile", "there", "account").code == 2
     made = dozo("--profile", "there", "token", "create", "ci", "--scope", "*.list", "--json")
     prefix = made.json["view"]["prefix"]
     assert prefix in dozo("--profile", "there", "token", "list").out

@@ -103,6 +103,29 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         show_fields(row)
 
 
+def account(
+    context: typer.Context,
+    display_name: Annotated[str | None, typer.Option(help="The name for people.")] = None,
+    email: Annotated[str | None, typer.Option(help="An address for news.")] = None,
+    language: Annotated[str | None, typer.Option(help="en or ja.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Such as Asia/Tokyo.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given of your own account."""
+    given = {
+        "display_name": display_name,
+        "email": email,
+        "language": language,
+        "time_zone": time_zone,
+    }
+    body = {name: value for name, value in given.items() if value is not None}
+    if not body:
+        raise typer.BadParameter("say what to change; `dozo whoami` shows what there is")
+    with client_of(context) as client:
+        done = client.send("PATCH", "/account", body=body).data
+    finish(done, "your account is changed", as_json=as_json)
+
+
 def password(
     context: typer.Context, password_stdin: PasswordStdin = False, as_json: AsJson = False
 ) -> None:

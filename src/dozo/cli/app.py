@@ -53,6 +53,7 @@ app.command("overview")(overview.overview)
 app.command("login")(account.login)
 app.command("logout")(account.logout)
 app.command("whoami")(account.whoami)
+app.command("account")(account.account)
 app.command("password")(account.password)
 for name, group in (
     ("server", server.app),

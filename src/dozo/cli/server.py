@@ -195,7 +195,7 @@ def restore(
         **{key: value for key, value in given.items() if value is not None},
     }
     path = "/servers/restore"
-    if dry_run or not as_json:
+    if dry_run or not (as_json or no_wait):
         plan = following.plan(context, path, body)
         if not as_json:
             _say_plan(plan)
