@@ -189,14 +189,16 @@ def _run_server(site: Site, params: Params, work: Work) -> dict[str, Any]:
 def _as_it_stands(site: Site, server: "models.Server | None", params: Params) -> Params:
     """A schedule's wish for the server as it is: one that is stopped is read offline.
 
-    That promises more than the schedule asks for, and what is stopped has nothing mounted.
+    That promises more than the schedule asks for: what is stopped has nothing mounted, and
+    nothing that a hook could prepare.
     """
     wanted = params.get("mode") in {CaptureMode.LIVE.value, CaptureMode.UNMOUNTED.value}
     if server is None or not wanted or not params.get("schedule_id"):
         return params
     if found.server(site, str(server.uuid)).info.active:
         return params
-    return {**params, "mode": CaptureMode.OFFLINE.value, "stated_unmounted": False}
+    stopped = {"mode": CaptureMode.OFFLINE.value, "stated_unmounted": False}
+    return {**params, **stopped, "hook_before": "", "hook_after": ""}
 
 
 def _run(
