@@ -218,3 +218,67 @@ def test_an_operator_lets_retention_go_on_after_a_jump_of_the_clock(
     job_id = service.ask("site.retain", scope=service.operator)
     service.run()
     assert service.view(job_id).state == "done"
+
+
+def test_what_a_user_deletes_goes_at_the_peer_too(pair: tuple[Site, Site], kept: list[str]) -> None:
+    main, dr = pair
+    snapshots.delete(main, kept[:1])
+    service = Service(main)
+    assert "snapshot.copy" in service.upkeep()
+    assert there(dr) == set(kept[1:])
+    assert upkeep.deleted_here(main, main.settings.peers[0]) == []
+
+
+def test_many_deletions_wait_for_an_operator(
+    pair: tuple[Site, Site], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, dr = pair
+    monkeypatch.setattr(upkeep, "HANDFUL", 2)
+    snapshots.delete(main, kept[:3])
+    assert "snapshot.copy" not in Service(main).upkeep()
+    assert there(dr) == set(kept)
+
+
+@pytest.mark.postgres
+def test_old_jobs_and_runs_go_and_what_is_asked_for_stays(main: Site, later: Shifted) -> None:
+    tenant = main.tenant_row()
+    schedule = main.catalog.schedules.create(
+        name="s",
+        tenant=tenant,
+        target_kind="server",
+        target="x",
+        created_at=later.now(),
+        decided_until=later.now(),
+    )
+    jobs = []
+    for number in range(4):
+        run = main.catalog.schedule_runs.create(
+            schedule=schedule,
+            planned_at=later.now(),
+            target="server:x",
+            outcome="started",
+            decided_at=later.now(),
+        )
+        for kind, of in (("site.prune", None), ("snapshot.create", run)):
+            job = main.catalog.jobs.create(
+                kind=kind,
+                title=f"{number}",
+                actor="system:test",
+                run=of,
+                state="done",
+                created_at=later.now(),
+                finished_at=later.now(),
+            )
+            main.catalog.job_lines.create(job=job, at=later.now(), text="line")
+            jobs.append(job.pk)
+        later.move(hours=1)
+    assert upkeep.forget_old(main) == 0
+    later.move(days=8)
+    assert upkeep.forget_old(main) == len(jobs)
+    assert main.catalog.jobs.count() == len(jobs)
+    later.move(days=30)
+    upkeep.forget_old(main)
+    assert main.catalog.schedule_runs.count() == 2
+    left = main.catalog.jobs.order_by("kind", "title").values_list("kind", "title")
+    assert list(left) == [("site.prune", "3"), ("snapshot.create", "2"), ("snapshot.create", "3")]
+    assert upkeep.forget_old(main) == 0

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from django.db import Error as DatabaseProblem
@@ -34,6 +35,8 @@ _MEND_SECONDS = 5.0
 _NEWS_SECONDS = 20.0
 _TELL_SECONDS = 3.0
 _CLEAN_SECONDS = 60.0
+_FORGET_SECONDS = 3600.0
+_FORGOTTEN_AT_ONCE = 500
 _INVENTORY_SECONDS = 10.0
 # A loop whose turn takes longer does not go on any more.
 _LONGEST_TURN_SECONDS = 900.0
@@ -100,10 +103,12 @@ class Worker:
         self._repeat("dispatch", _DISPATCH_SECONDS, self._dispatch)
         self._repeat("schedules", _SCHEDULE_SECONDS, scheduler.tick)
         arrivals = upkeep.Arrivals()
-        self._repeat("upkeep", _UPKEEP_SECONDS, lambda site: upkeep.submit_due(site, arrivals))
+        submit_due = partial(upkeep.submit_due, arrivals=arrivals)
+        self._repeat("upkeep", _UPKEEP_SECONDS, submit_due, rest=4)
         self._repeat("inventory", _INVENTORY_SECONDS, inventory.sync)
         self._repeat("mend", _MEND_SECONDS, self._mend)
         self._repeat("clean", _CLEAN_SECONDS, self._clean)
+        self._repeat("forget", _FORGET_SECONDS, self._forget)
         self._repeat("news", _NEWS_SECONDS, notify.look, rest=9)
         self._repeat("tell", _TELL_SECONDS, notify.deliver)
         # Also where only one may run: after a host was renamed its own jobs are another's.
@@ -172,6 +177,15 @@ class Worker:
     def _clean(self, site: Site) -> None:
         for line in leftovers.clean(site).lines:
             log.warning("left over: %s", line)
+
+    def _forget(self, site: Site) -> None:
+        """What is too old, in the catalog and in the runner's own records."""
+        upkeep.forget_old(site)
+        runner = self._runner
+        before = clock.now() - upkeep.LINES_KEPT
+        while runner is not None and not self._stopping.is_set():
+            if runner.client.forget_ended(before, limit=_FORGOTTEN_AT_ONCE) < _FORGOTTEN_AT_ONCE:
+                return
 
     def _repeat(
         self, name: str, seconds: float, act: Callable[[Site], object], *, rest: float = 0

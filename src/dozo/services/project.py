@@ -32,8 +32,10 @@ class ProjectReport:
     deleted: int
 
 
-def rebuild(site: Site) -> ProjectReport:
+def rebuild(site: Site, *, everything: bool = True) -> ProjectReport:
     """Read everything in the site's own vault into the catalog; rows that are right stay.
+
+    Without ``everything`` a row is believed whose snapshot has not changed in what can change.
 
     Snapshots that the vault no longer has leave the catalog. Volumes and servers that only
     snapshots know are made as *gone*. Repeating it changes nothing.
@@ -41,9 +43,11 @@ def rebuild(site: Site) -> ProjectReport:
     # What comes into the catalog while the vault is read is not missing there.
     known = _known(site)
     infos = site.vault.snapshots(include_deleted=True)
+    known_well = set() if everything else _unchanged(site, infos)
     with site.catalog.transaction():
         for info in infos:
-            record(site, info)
+            if info.snapshot not in known_well:
+                record(site, info)
         here = {info.snapshot for info in infos}
         _forget_missing(site, known - here)
     refresh_own_copies(site, infos)
@@ -147,6 +151,25 @@ def _linked(
         "full_reason": found.capture.full_reason,
         "scheduled": found.capture.scheduled,
         "schedule_id": found.capture.schedule_id,
+    }
+
+
+def _unchanged(site: Site, infos: "Iterable[SnapshotInfo]") -> set[str]:
+    columns = ("snapshot_id", "readable", "deleted_at", "deleted_reason")
+    rows: dict[str, tuple[Any, ...]] = {}
+    for table in (site.catalog.snapshots, site.catalog.templates):
+        # What had no facts may have got a key or a newer Dozo since.
+        for found in table.exclude(facts={}).values_list(*columns):
+            rows[found[0]] = found[1:]
+    return {
+        info.snapshot
+        for info in infos
+        if rows.get(info.snapshot)
+        == (
+            info.sealed is not None,
+            info.deleted.deleted_at if info.deleted else None,
+            info.deleted.reason if info.deleted else "",
+        )
     }
 
 

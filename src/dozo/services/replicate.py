@@ -81,11 +81,17 @@ def peer_or_only(site: Site, name: str) -> Peer:
 
 
 def copy(
-    site: Site, peer: Peer, snapshot_ids: Sequence[str] | None = None, *, work: Work | None = None
+    site: Site,
+    peer: Peer,
+    snapshot_ids: Sequence[str] | None = None,
+    *,
+    deleted: Sequence[str] = (),
+    work: Work | None = None,
 ) -> Copied:
     """Copy snapshots of this site's vault to a peer's; all of them without ``snapshot_ids``.
 
-    Only frames that the target lacks are sent. Interrupted, it goes on where it was.
+    The deletions of those ``deleted`` travel along; without ``snapshot_ids`` all do. Only frames
+    that the target lacks are sent. Interrupted, it goes on where it was.
     """
     work = work or Unheard()
     target = site.peer_vault(peer)
@@ -104,6 +110,7 @@ def copy(
         kind="copy",
         peer=peer.name,
     ):
+        site.vault.carry_deletions(target, deleted)
         _move(site, row, snapshot_ids, CopyEvent.START)
         try:
             report = site.vault.copy_to(
@@ -175,7 +182,7 @@ def sync(site: Site, *, verify: bool = True, work: Work | None = None) -> Synced
     """
     work = work or Unheard()
     work.step("read the vault")
-    report = project.rebuild(site)
+    report = project.rebuild(site, everything=False)
     verified = verify_new(site, work=work) if verify else []
     return Synced(
         site=site.settings.name,

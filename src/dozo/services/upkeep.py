@@ -8,17 +8,23 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Exists, OuterRef
+
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
+from dozo.model.retention import HANDFUL
 from dozo.model.states import Copy
 from dozo.services import job_queue, operations, policies, replicate
 from dozo.services.access import Actor, Scope
-from dozo.services.job_queue import ACTIVE, WAITING
+from dozo.services.job_queue import ACTIVE, ENDED, WAITING
+from dozo.services.project import RETENTION
 from dozo.services.settings import Peer
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from dozo.catalog.models_jobs import Job
 
 log = logging.getLogger(__name__)
@@ -26,6 +32,11 @@ log = logging.getLogger(__name__)
 # After a run that copied something, and after one that could not.
 _COPY_PAUSE = timedelta(seconds=30)
 _FAILED_PAUSE = timedelta(minutes=15)
+# Ended jobs and decided runs; and the logs of the jobs that got through.
+KEPT = timedelta(days=30)
+LINES_KEPT = timedelta(days=7)
+_REMOVED_AT_ONCE = 500
+_COPIED_AT_ONCE = 500
 _RETAIN_EVERY = timedelta(minutes=15)
 
 
@@ -63,10 +74,78 @@ def submit_due(site: Site, arrivals: Arrivals) -> list[str]:
     if not _goes_on(site, "site.sync") and arrivals.any(site):
         queued += _submit(site, "site.sync", {})
     for peer in settings.peers:
-        wanted = missing_at(site, peer)
-        if wanted and _copy_is_due(site, peer):
-            queued += _submit(site, "snapshot.copy", {"peer": peer.name, "snapshots": wanted})
+        wanted, deleted = missing_at(site, peer), deleted_here(site, peer)
+        if (wanted or deleted) and _copy_is_due(site, peer):
+            params = {
+                "peer": peer.name,
+                "snapshots": wanted[:_COPIED_AT_ONCE],
+                "deleted": deleted,
+            }
+            queued += _submit(site, "snapshot.copy", params)
     return queued
+
+
+def deleted_here(site: Site, peer: Peer) -> list[str]:
+    """What was deleted at this site, which took it, and is still shown at a peer.
+
+    Nothing if that is suspiciously much of what the peer has: then an operator copies everything
+    by hand, which takes all deletions along.
+    """
+    there = site.catalog.copies.filter(site_id=peer.site_id).exclude(state=Copy.MISSING.value)
+    found = []
+    for rows in (site.catalog.snapshots, site.catalog.templates):
+        gone = rows.filter(origin_site=site.own_row, deleted_at__isnull=False)
+        gone = gone.exclude(deleted_reason=RETENTION)
+        found += list(
+            gone.filter(snapshot_id__in=there.values("snapshot_id")).values_list(
+                "snapshot_id", flat=True
+            )
+        )
+    if len(found) > HANDFUL and len(found) > site.settings.retention_share * there.count():
+        log.warning(
+            "%d deletions are many for %s: copy everything by hand if they are meant",
+            len(found),
+            peer.name,
+        )
+        return []
+    return found
+
+
+def forget_old(site: Site) -> int:
+    """Remove what is too old of jobs that ended and of schedules' runs; how many rows.
+
+    What tells whether upkeep is due, and each schedule's newest runs, stay.
+    """
+    now = clock.now()
+    runs = site.catalog.schedule_runs
+    newer = runs.filter(
+        schedule=OuterRef("schedule"),
+        target=OuterRef("target"),
+        planned_at__gt=OuterRef("planned_at"),
+    )
+    old_runs = runs.filter(Exists(newer.order_by("planned_at")[1:2]), planned_at__lt=now - KEPT)
+    ended = site.catalog.jobs.filter(state__in=ENDED)
+    kinds = ended.order_by().values_list("kind", flat=True).distinct()
+    newest = [
+        row.pk
+        for kind in kinds
+        for row in (_newest(site, kind), _newest(site, kind, state=JobState.DONE))
+        if row is not None
+    ]
+    old_jobs = ended.filter(finished_at__lt=now - KEPT, run=None).exclude(pk__in=newest)
+    old_lines = site.catalog.job_lines.filter(
+        job__state=JobState.DONE, job__finished_at__lt=now - LINES_KEPT
+    )
+    return _remove(runs, old_runs) + _remove(ended, old_jobs) + _remove(old_lines, old_lines)
+
+
+def _remove(rows: "QuerySet[Any]", old: "QuerySet[Any]") -> int:
+    """A batch at a time: nobody waits long for the database."""
+    removed = 0
+    while batch := list(old.order_by("pk").values_list("pk", flat=True)[:_REMOVED_AT_ONCE]):
+        rows.filter(pk__in=batch).delete()
+        removed += len(batch)
+    return removed
 
 
 def look_at_peers(site: Site) -> None:

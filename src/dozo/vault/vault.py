@@ -439,6 +439,12 @@ class Vault:
             seconds=clock.monotonic() - started,
         )
 
+    def carry_deletions(self, target: "Vault", snapshots: Iterable[str]) -> None:
+        """Bring the deletions of snapshots that are meant for everywhere to another vault."""
+        for snapshot in snapshots:
+            if is_there(target.blobs, snapshot):
+                carry_deletions_and_holds(self.blobs, target.blobs, snapshot)
+
     def verify(
         self, snapshot: str, *, scope: Scope = Scope.ADDED, progress: Progress | None = None
     ) -> Check:
@@ -565,6 +571,4 @@ class Vault:
         return ours if root_of(ours) == root_of(theirs) else None
 
     def _carry_all_deletions(self, target: "Vault") -> None:
-        for snapshot in deletions.deletions(self.blobs):
-            if is_there(target.blobs, snapshot):
-                carry_deletions_and_holds(self.blobs, target.blobs, snapshot)
+        self.carry_deletions(target, deletions.deletions(self.blobs))

@@ -60,13 +60,16 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
         scope.permit(Operation.SITE_SYNC)
     rows = [_to_copy(scope, str(one)) for one in wanted or ()]
     # What the service copies by itself waits for no tenant's turn, and is nobody's to see.
-    tenant = None if scope.actor.kind is ActorKind.SYSTEM else _owner(rows)
+    by_itself = scope.actor.kind is ActorKind.SYSTEM
+    tenant = None if by_itself else _owner(rows)
     what = "everything" if wanted is None else f"{len(rows)} snapshots"
     return Prepared(
         title=f"copy {what} to {peer.name}",
         params={
             "peer": peer.name,
             "snapshots": None if wanted is None else [row.snapshot_id for row in rows],
+            # Only the service itself knows that they are meant for the peer too.
+            "deleted": list(params.get("deleted") or ()) if by_itself else [],
         },
         tenant=tenant,
         locks=(f"peer:{peer.name}:{tenant.name}" if tenant else f"peer:{peer.name}",),
@@ -84,7 +87,13 @@ def _to_copy(scope: Scope, reference: str) -> "models.Snapshot | models.Template
 
 
 def _run_copy(site: Site, params: Params, work: Work) -> replicate.Copied:
-    return replicate.copy(site, _peer(site, params), params.get("snapshots"), work=work)
+    return replicate.copy(
+        site,
+        _peer(site, params),
+        params.get("snapshots"),
+        deleted=params.get("deleted") or (),
+        work=work,
+    )
 
 
 def _of_site(scope: Scope, operation: Operation, title: str, lock: str, **params: Any) -> Prepared:
@@ -145,7 +154,7 @@ def _prepare_prune(scope: Scope, params: Params) -> Prepared:
 def _run_prune(site: Site, params: Params, work: Work) -> Any:
     work.step("look for what nothing needs")
     done = site.vault.prune(grace_seconds=int(params["grace_seconds"]))
-    project.rebuild(site)
+    project.rebuild(site, everything=False)
     return done
 
 
