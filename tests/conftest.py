@@ -33,6 +33,15 @@ settings.register_profile("dozo", deadline=None)
 settings.load_profile("dozo")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses the host's libvirt is marked so: such tests cannot share it with each other."""
+    for item in items:
+        uses = "libvirt_host" in getattr(item, "fixturenames", ())
+        if uses and not item.get_closest_marker("guest"):
+            item.add_marker(pytest.mark.libvirt)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The test run's own option."""
     parser.addoption(
