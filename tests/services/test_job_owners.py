@@ -19,6 +19,7 @@ from dozo.services import (
     operations,
     policies,
     restore_server,
+    schedules,
     start_again,
     upkeep,
 )
@@ -204,3 +205,21 @@ def test_a_restore_of_a_time_means_what_was_permitted(main: Site) -> None:
     with pytest.raises(restore_server.NothingToRestore):
         restore_server._newest_of(main, row, clock.now())
     assert old
+
+
+def test_a_schedule_shows_no_name_of_a_server_that_changed_hands(main: Site) -> None:
+    uuid = add_server(main, "web", "acme")
+    alice = add_user(main, "alice", Role.MEMBER, "acme")
+    made = schedules.create(
+        alice,
+        {
+            "name": "hourly",
+            "server": str(uuid),
+            "mode": "live",
+            "timing": {"kind": "hourly", "minute": 0},
+            "keep": {"count": 3},
+        },
+    )
+    assert made.target_name == "web"
+    main.catalog.servers.update(tenant=main.tenant_row("globex"), name="secret-project")
+    assert schedules.view(alice, alice.schedule("hourly")).target_name == str(uuid)

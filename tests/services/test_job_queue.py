@@ -140,6 +140,8 @@ def test_a_key_names_one_job(site: Site, runner: Held, act: Act) -> None:
     assert ask(site, key="other") != first
     with pytest.raises(KeyUsedOtherwise):
         ask(site, "test.once", key="k")
+    with pytest.raises(KeyUsedOtherwise):
+        ask(site, key="k", say="something else")
 
 
 def test_what_can_pass_is_tried_again_later(site: Site, runner: Held, act: Act) -> None:

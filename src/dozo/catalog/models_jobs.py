@@ -28,6 +28,8 @@ class Job(models.Model):
     actor = models.CharField(max_length=255)
     # Who may make another job's worth of the same request: see Job.Meta.constraints.
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    # Of the request as it came: the same key with another request is a mistake.
+    request_digest = models.CharField(max_length=64, blank=True, default="")
     params = models.JSONField(default=dict)
     # What no two running jobs may hold at the same time, such as "server:UUID".
     locks = models.JSONField(default=list)

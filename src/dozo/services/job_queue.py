@@ -4,6 +4,8 @@ A job's row is the truth about it. The runner (``dozo.jobs``) only makes sure th
 handed to it runs, also after a crash; each attempt is handed over under a name of its own.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -93,7 +95,8 @@ def submit(
     The same key from the same actor answers with the first job and does nothing else. Raises
     what the kind's ``prepare`` raises, and :class:`KeyUsedOtherwise`.
     """
-    there = known(scope, kind, idempotency_key)
+    asked = _digest(params)
+    there = known(scope, kind, idempotency_key, asked)
     if there is not None:
         return there
     try:
@@ -106,8 +109,20 @@ def submit(
             audit.refused(scope, kind.operation, error, about, detail={"params": params})
         raise
     return enqueue(
-        scope, kind, prepared, idempotency_key=idempotency_key, run=run, not_after=not_after
+        scope,
+        kind,
+        prepared,
+        idempotency_key=idempotency_key,
+        asked=asked,
+        run=run,
+        not_after=not_after,
     )
+
+
+def _digest(params: Mapping[str, Any]) -> str:
+    """What tells one request from another."""
+    text = json.dumps(params, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_audited(scope: "Scope") -> bool:
@@ -128,10 +143,11 @@ def enqueue(
     prepared: Prepared,
     *,
     idempotency_key: str | None = None,
+    asked: str = "",
     run: "ScheduleRun | None" = None,
     not_after: datetime | None = None,
 ) -> Queued:
-    """Queue what was prepared already."""
+    """Queue what was prepared already; ``asked`` is the digest of the request as it came."""
     rows = scope.site.catalog.jobs
     try:
         with scope.site.catalog.transaction():
@@ -141,6 +157,7 @@ def enqueue(
                 tenant=prepared.tenant,
                 actor=scope.actor.name,
                 idempotency_key=idempotency_key,
+                request_digest=asked,
                 params=prepared.params,
                 locks=list(prepared.locks),
                 lane=kind.lane.value,
@@ -167,21 +184,21 @@ def enqueue(
                 )
     except IntegrityError:
         # Somebody with the same key was faster.
-        there = known(scope, kind, idempotency_key)
+        there = known(scope, kind, idempotency_key, asked)
         if there is None:
             raise
         return there
     return Queued(job_id=row.job_id, new=True)
 
 
-def known(scope: "Scope", kind: JobKind, key: str | None) -> Queued | None:
+def known(scope: "Scope", kind: JobKind, key: str | None, asked: str) -> Queued | None:
     """The job that the actor asked for with this key; None without. :class:`KeyUsedOtherwise`."""
     if key is None:
         return None
     row = scope.site.catalog.jobs.filter(actor=scope.actor.name, idempotency_key=key).first()
     if row is None:
         return None
-    if row.kind != kind.name:
+    if row.kind != kind.name or row.request_digest not in {"", asked}:
         raise KeyUsedOtherwise(key, row.job_id[:12])
     return Queued(job_id=row.job_id, new=False)
 

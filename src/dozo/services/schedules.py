@@ -242,10 +242,10 @@ def views(scope: Scope, rows: Iterable["Schedule"]) -> list[ScheduleView]:
     by_tag = _servers_by_tag(scope, {row.tenant_id for row in rows if row.target_kind == "tag"})
     names: dict[tuple[str, str], str] = {}
     servers = [row.target for row in rows if row.target_kind == "server"]
-    for server in scope.site.catalog.servers.filter(uuid__in=servers):
+    for server in scope.servers.filter(uuid__in=servers):
         names["server", str(server.uuid)] = server.name
     volumes = [row.target for row in rows if row.target_kind == "volume"]
-    for volume in scope.site.catalog.volumes.filter(volume_id__in=volumes):
+    for volume in scope.volumes.filter(volume_id__in=volumes):
         names["volume", str(volume.volume_id)] = volume.name
     return [
         _view(

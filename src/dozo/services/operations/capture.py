@@ -230,6 +230,10 @@ def _read_back(site: Site, made: Protected, work: Work) -> None:
     """Verify at this site what was just stored; damage is named, and fails the job."""
     ids = [one.snapshot for one in made.snapshots]
     rows = list(site.catalog.snapshots.filter(snapshot_id__in=ids))
+    for missing in {*ids} - {row.snapshot_id for row in rows}:
+        # Raises where it is not in the vault any more.
+        snapshots.refresh(site, missing)
+        rows.append(site.catalog.snapshots.get(snapshot_id=missing))
     snapshots.refuse_damage(snapshots.verify(site, rows, work=work))
 
 

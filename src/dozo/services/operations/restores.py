@@ -140,11 +140,15 @@ def _prepared_server(plan: ServerPlan, tenant: "models.Tenant", params: dict[str
 
 
 def _make(site: Site, plan: ServerPlan, params: Params, work: Work) -> ServerMade:
+    tenant = site.tenant_row(str(params["tenant"]))
+    if plan.identity is Identity.KEEP:
+        # From its first moment it must not be shown to somebody who had it in between.
+        gone = site.catalog.servers.filter(uuid=plan.original_uuid, present=False)
+        gone.update(tenant=tenant)
     made = restore_server.apply(
         site, plan, accept_plaintext=bool(params.get("accept_plaintext")), work=work
     )
     # The hypervisor does not know whose it is.
-    tenant = site.tenant_row(str(params["tenant"]))
     site.catalog.servers.filter(uuid=made.server).update(tenant=tenant)
     return made
 
