@@ -212,6 +212,9 @@ def test_an_operator_lets_retention_go_on_after_a_jump_of_the_clock(
     service.run()
     view = service.view(job_id)
     assert (view.state, view.error_code) == ("failed", "retention.stopped")
+    # Whoever only looks at what would go decides nothing.
+    assert all(one.plan.refused for one in retain.plan(main, allow_many=True))
+    assert all(one.plan.refused for one in retain.plan(main))
     job_id = service.ask("site.retain", scope=service.operator, allow_many=True)
     service.run()
     assert len(service.result(job_id)["removed"]) == 2

@@ -69,13 +69,16 @@ class _Noted:
 _noted = _Noted()
 
 
+def believe_clock() -> None:
+    """Take the wall clock as it is now for right: an operator has looked at it."""
+    _noted.forget()
+
+
 def plan(site: Site, *, allow_many: bool = False) -> list[GroupPlan]:
     """Look at every scheduled snapshot of this site's vault; nothing is changed.
 
-    ``allow_many``: an operator has seen what would go, and the clock, and means it.
+    ``allow_many``: an operator has seen what would go and means it.
     """
-    if allow_many:
-        _noted.forget()
     # One that is damaged or still arriving is not over, nor is the recovery point that it is of.
     own = {
         row.snapshot_id: row

@@ -134,6 +134,8 @@ def _prepare_retain(scope: Scope, params: Params) -> Prepared:
 
 
 def _run_retain(site: Site, params: Params, work: Work) -> dict[str, Any]:
+    if params.get("allow_many"):
+        retain.believe_clock()
     plans = retain.plan(site, allow_many=bool(params.get("allow_many")))
     return retain.apply(site, plans, work=work)
 
