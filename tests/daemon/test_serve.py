@@ -28,7 +28,19 @@ def test_it_answers_on_both_addresses_and_ends_in_order(home: Path) -> None:
         alive = service.get("/healthz")
         assert alive.status_code == 200
         assert alive.json()["loops"] == dict.fromkeys(
-            ("dispatch", "schedules", "upkeep", "inventory", "clean", "mend", "news", "tell"), True
+            (
+                "dispatch",
+                "schedules",
+                "upkeep",
+                "inventory",
+                "clean",
+                "mend",
+                "forget",
+                "adopt",
+                "news",
+                "tell",
+            ),
+            True,
         )
         ready = service.local("/readyz")
         assert ready.status_code == 200

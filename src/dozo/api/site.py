@@ -66,10 +66,18 @@ def sync_site(request: HttpRequest, body: Sync | None = None) -> HttpResponse:
     return ask(request, "site.sync", given(body))
 
 
+class Retain(Body):
+    """How retention runs."""
+
+    allow_many: bool = Field(
+        False, description="Somebody has looked: go on where it stopped for safety's sake."
+    )
+
+
 @router.post("/site/retain", **job(Operation.SITE_RETAIN))
-def retain_site(request: HttpRequest) -> HttpResponse:
+def retain_site(request: HttpRequest, body: Retain | None = None) -> HttpResponse:
     """Remove the generations that are over."""
-    return ask(request, "site.retain", {})
+    return ask(request, "site.retain", given(body))
 
 
 class Prune(Body):

@@ -139,6 +139,10 @@ def sync(
 @app.command()
 def retain(
     context: typer.Context,
+    allow_many: Annotated[
+        bool,
+        typer.Option("--allow-many", help="Go on where it stopped, after looking at --dry-run."),
+    ] = False,
     dry_run: DryRun = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
@@ -149,7 +153,8 @@ def retain(
             found = client.get("/site/retention")
         _show_retention(found, as_json=as_json)
         return
-    done = following.run(context, "/site/retain", as_json=as_json, no_wait=no_wait)
+    body = {"allow_many": allow_many}
+    done = following.run(context, "/site/retain", body, as_json=as_json, no_wait=no_wait)
     if as_json:
         print_json(done)
         return
