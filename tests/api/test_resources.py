@@ -158,6 +158,7 @@ def test_a_schedule_is_run_now(world: World) -> None:
     planned = world.get("/schedules/nightly", "alice").json()["next_at"]
     (run,) = world.post("/schedules/nightly/run", {}, "adam").json()
     assert run["outcome"] == "started"
+    assert run["target_name"] == "server web"
     job = world.get(f"/jobs/{run['jobs'][0]}", "alice").json()
     assert (job["kind"], job["object_name"]) == ("recovery-point.create", "web")
     assert world.get("/schedules/nightly/runs", "alice").json()["items"] == [run]

@@ -29,6 +29,8 @@ def test_it_makes_the_first_operator_and_speaks_of_escrow(tmp_path: Path) -> Non
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE((home / "dozo.toml").stat().st_mode) == 0o600
     assert str(file) in said
+    (public,) = home.glob("keys.*.pub")
+    assert str(public) in said
     password = file.read_text().strip()
     assert password not in said
     with Site.open(home) as site:

@@ -151,7 +151,7 @@ def list_schedule_runs(request: HttpRequest, ref: str, query: Query[PageQuery]) 
     scope = scope_of(request)
     row = scope.schedule(ref, Operation.SCHEDULE_SHOW)
     part = cut(row.runs.prefetch_related("jobs"), query, "-planned_at")
-    return part.page([schedules.run_view(one) for one in part.rows])
+    return part.page(schedules.run_views(scope, part.rows))
 
 
 @router.post("/schedules/{ref}/run", response={202: list[RunView]}, **needs(Operation.SCHEDULE_RUN))

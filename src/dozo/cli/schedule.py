@@ -206,7 +206,7 @@ def runs(
         [
             [
                 when(row["planned_at"]),
-                row["target"],
+                row["target_name"],
                 row["outcome"],
                 row["reason"] or "-",
                 listed(short(one) for one in row["jobs"]),
@@ -236,7 +236,7 @@ def run(
         return
     for one in begun:
         if not one["jobs"]:
-            say(f"{one['target']}: {one['outcome']}: {one['reason']}")
+            say(f"{one['target_name']}: {one['outcome']}: {one['reason']}")
     for job in jobs if no_wait else ():
         say(job)
     for done in results.values():

@@ -94,6 +94,7 @@ def init(
             "pool": str(made.pool),
             "keys": str(made.keys),
             "public key": made.public_key,
+            "written to": str(made.public_key_file),
         }
         | ({"operator": first.username, "password in": str(first.password_file)} if first else {})
     )

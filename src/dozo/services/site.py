@@ -193,6 +193,7 @@ class SiteMade:
     vault_adopted: bool
     keys: Path
     public_key: str
+    public_key_file: Path
     pool: Path
 
 
@@ -290,6 +291,7 @@ def init(plan: InitPlan) -> SiteMade:
         vault_adopted=adopted,
         keys=plan.keys,
         public_key=public_key,
+        public_key_file=Keyring.public_path(plan.keys, vault.vault_id),
         pool=plan.pool,
     )
 
