@@ -11,6 +11,7 @@ import libvirt
 from dozo.hypervisor import last_run
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.definition import size_of
+from dozo.hypervisor.qemu_user import PROBE_PREFIX
 from dozo.hypervisor.disks import DiskInfo, device_of, disks_of, parse_xml, source_path
 from dozo.hypervisor.errors import DeviceUnknown
 from dozo.hypervisor.metadata import ServerMetadata, from_definition
@@ -90,12 +91,14 @@ class DiskUse:
 
 
 def servers(host: Host) -> list[ServerInfo]:
-    """All servers of the host, sorted by name."""
+    """All servers of the host, sorted by name; Dozo's own short-lived probes are none."""
     uses = disk_uses(host)
     with translated(host, "list the servers of", host.uri):
         domains = host.connection.listAllDomains()
     found = []
     for domain in domains:
+        if domain.name().startswith(PROBE_PREFIX):
+            continue
         try:
             found.append(_describe(host, domain, uses))
         except libvirt.libvirtError as error:

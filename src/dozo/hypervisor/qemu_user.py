@@ -12,6 +12,8 @@ from dozo.hypervisor import scratch
 from dozo.hypervisor.backup_job import JobDisk, backup_xml, end_job
 from dozo.hypervisor.connection import Host, message
 
+PROBE_PREFIX = "dozo-probe-"
+
 
 def qemu_user_refusal(host: Host, directory: Path) -> str | None:
     """Why QEMU cannot keep an image, scratch files and a socket there; None if it can.
@@ -19,7 +21,7 @@ def qemu_user_refusal(host: Host, directory: Path) -> str | None:
     A paused server of a few MiB is started for a moment, with a disk there, and a backup job
     is begun on it: users, modes and AppArmor all have their say. Nothing of it stays.
     """
-    name = f"dozo-probe-{secrets.token_hex(4)}"
+    name = f"{PROBE_PREFIX}{secrets.token_hex(4)}"
     try:
         own = scratch.directory_for(directory, name)
         own.mkdir()
