@@ -11,10 +11,10 @@ import libvirt
 from dozo.hypervisor import last_run
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.definition import size_of
-from dozo.hypervisor.qemu_user import PROBE_PREFIX
 from dozo.hypervisor.disks import DiskInfo, device_of, disks_of, parse_xml, source_path
 from dozo.hypervisor.errors import DeviceUnknown
 from dozo.hypervisor.metadata import ServerMetadata, from_definition
+from dozo.hypervisor.qemu_user import PROBE_PREFIX
 from dozo.model.states import Consistency, Tracking
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
