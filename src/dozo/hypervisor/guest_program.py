@@ -13,11 +13,17 @@ _POLL_S = 0.2
 _KILL_S = 10.0
 
 # The agent reports an end only when everybody has closed the output, so the program's children
-# have to go with it.
+# have to go with it. All are halted first, parents before children: a shell whose child ended
+# before it would go on with its next line.
 _KILL_TREE = """
-tree() { for child in $(cat /proc/$1/task/*/children 2>/dev/null); do tree $child; done; echo $1; }
+tree() {
+  kill -STOP $1
+  echo $1
+  for child in $(cat /proc/$1/task/*/children 2>/dev/null); do tree $child; done
+}
 all=$(tree {pid})
 kill -TERM $all
+kill -CONT $all
 sleep 2
 kill -KILL $all
 """
