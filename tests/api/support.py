@@ -70,9 +70,7 @@ def token_for(site: Site, username: str, *scopes: str) -> str:
 def make_world(site: Site) -> World:
     """Tenants ``acme`` and ``umbrella`` with a server each, ``web`` and ``hive``, thrice stored."""
     runner = Held(site.settings.home)
-    current = Current(
-        site=site, limits=Limits(), cancel=runner.cancel, alive=lambda: {"dispatch": True}
-    )
+    current = Current(site=site, cancel=runner.cancel, alive=lambda: {"dispatch": True})
     world = World(site=site, runner=runner, app=application(current))
     people = (
         ("operator", Role.OPERATOR, None),

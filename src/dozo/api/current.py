@@ -8,7 +8,6 @@ from django.http import HttpRequest
 
 from dozo.services.access import Actor, Role, Scope
 from dozo.services.access import ActorKind as Kind
-from dozo.services.admission import Limits
 from dozo.services.site import Site
 
 STATE = "dozo.current"
@@ -23,7 +22,6 @@ class Current:
     """
 
     site: Site
-    limits: Limits
     cancel: Callable[[str], object]
     alive: Callable[[], dict[str, bool]]
 
@@ -33,8 +31,10 @@ LOCAL = Actor(kind=Kind.USER, name="local", role=Role.OPERATOR)
 
 
 def current_of(request: HttpRequest) -> Current:
-    """What this request is served from."""
-    return cast("Current", asgi_scope(request)[STATE])
+    """What this request is served from, with the settings as they are now."""
+    current = cast("Current", asgi_scope(request)[STATE])
+    current.site.keep_up()
+    return current
 
 
 def asgi_scope(request: HttpRequest) -> dict[str, Any]:

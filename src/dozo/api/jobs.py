@@ -9,7 +9,7 @@ from ninja import Query, Router
 from pydantic import Field
 
 from dozo.api import events
-from dozo.api.current import current_of, scope_of
+from dozo.api.current import scope_of
 from dozo.api.fields import Instant
 from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import Canceller, needs
@@ -55,7 +55,7 @@ def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> object:
     if query.active is not None:
         rows = rows.exclude(state__in=_ENDED) if query.active else rows.filter(state__in=_ENDED)
     part = cut(rows.select_related("tenant"), query, query.sort)
-    return part.page(job_queue.views(scope.site, part.rows, current_of(request).limits))
+    return part.page(job_queue.views(scope.site, part.rows, scope.site.limits))
 
 
 @router.get("/jobs/{job_id}", response=JobView, **needs(Operation.JOB_SHOW))
@@ -63,7 +63,7 @@ def show_job(request: HttpRequest, job_id: str) -> object:
     """Show a job: its state, its progress, what it waits for, its result."""
     scope = scope_of(request)
     row = scope.job(job_id, Operation.JOB_SHOW)
-    return job_queue.views(scope.site, [row], current_of(request).limits)[0]
+    return job_queue.views(scope.site, [row], scope.site.limits)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def cancel_job(request: HttpRequest, job_id: str) -> object:
     """End a job: at once if it has not begun, else at its next sign of life."""
     scope = scope_of(request)
     row = job_requests.cancel(scope, job_id, Canceller(request))
-    return job_queue.views(scope.site, [row], current_of(request).limits)[0]
+    return job_queue.views(scope.site, [row], scope.site.limits)[0]
 
 
 _EVENT = {

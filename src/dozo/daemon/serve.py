@@ -26,7 +26,7 @@ from dozo.daemon.health import Health, Readiness
 from dozo.daemon.home_lock import HomeLock
 from dozo.daemon.logs import LogFormat
 from dozo.daemon.metrics import Metrics
-from dozo.daemon.worker import Worker, limits_of
+from dozo.daemon.worker import Worker
 from dozo.model.errors import DozoError
 from dozo.services import accounts
 from dozo.services.site import Site
@@ -194,7 +194,6 @@ class _Service:
         worker = self.worker
         return Current(
             site=self.site,
-            limits=limits_of(self.site),
             cancel=worker.cancel if worker is not None else lambda _run_id: None,
             alive=worker.alive if worker is not None else dict,
         )

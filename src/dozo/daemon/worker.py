@@ -18,7 +18,6 @@ from dozo.model.errors import DozoError
 from dozo.services import inventory, job_queue, job_run, leftovers, notify, scheduler, upkeep
 from dozo.services.admission import Limits
 from dozo.services.patience import ServiceStopping
-from dozo.services.settings import FILE_NAME
 from dozo.services.site import Site
 
 log = logging.getLogger(__name__)
@@ -44,14 +43,9 @@ _LONGEST_PAUSE_SECONDS = 15.0
 _THREAD_SECONDS = 10.0
 
 
-def limits_of(site: Site) -> Limits:
-    """The limits of the site's settings."""
-    settings = site.settings
-    return Limits(
-        work=settings.parallel_jobs,
-        tenant=settings.parallel_jobs_tenant,
-        upkeep=settings.parallel_jobs_upkeep,
-    )
+def _threads(limits: Limits) -> int:
+    """Of the runner: with room for stuck jobs, whose places others take."""
+    return 2 * (limits.work + limits.upkeep)
 
 
 def jobs_database(site: Site) -> str:
@@ -72,6 +66,8 @@ class Worker:
         self._stopping = threading.Event()
         self._loops: list[_Loop] = []
         self._runner: JobRunner | None = None
+        self._most = 0
+        self._limits_used = self._limits_wanted = Limits()
         self._guard = threading.Lock()
 
     def start(self) -> None:
@@ -82,15 +78,14 @@ class Worker:
         with Site.open(self._home) as site:
             for line in leftovers.clean(site).lines:
                 log.warning("left over: %s", line)
-            limits = limits_of(site)
-            # Room for stuck jobs, whose places others take.
-            most = 2 * (limits.work + limits.upkeep)
+            self._limits_used = site.limits
+            self._most = _threads(site.limits)
             runner = JobRunner(
                 database=jobs_database(site),
                 executor=f"worker-{self._name}",
                 version=VERSION,
                 execute=self._execute,
-                queues={QUEUE: most},
+                queues={QUEUE: self._most},
                 listen=[QUEUE],
                 give_up=lambda run_id: job_run.give_up(self._home, run_id),
             )
@@ -155,7 +150,17 @@ class Worker:
     def _dispatch(self, site: Site) -> None:
         runner = self._runner
         if runner is not None:
-            job_queue.dispatch(site, runner, limits_of(site), QUEUE)
+            job_queue.dispatch(site, runner, self._limits(site), QUEUE)
+
+    def _limits(self, site: Site) -> Limits:
+        """The limits as they are set now, as far as the runner has threads for them."""
+        limits = site.limits
+        if _threads(limits) <= self._most:
+            self._limits_used = limits
+        elif limits != self._limits_wanted:
+            log.warning("jobs.parallel: so many more jobs at a time need a restart")
+        self._limits_wanted = limits
+        return self._limits_used
 
     def _mend(self, site: Site) -> None:
         runner = self._runner
@@ -219,7 +224,6 @@ class _Loop:
         self._turn_began: float | None = None
         self._said = ""
         self._site: Site | None = None
-        self._seen: object = None
 
     @property
     def goes_on(self) -> bool:
@@ -261,15 +265,10 @@ class _Loop:
 
     def _current(self) -> Site:
         """The site, opened again after trouble and when its settings were changed."""
-        try:
-            status = (self._home / FILE_NAME).stat()
-            seen: object = (status.st_mtime_ns, status.st_ino, status.st_size)
-        except OSError:
-            seen = None
-        if self._site is None or seen != self._seen:
+        if self._site is not None and self._site.is_outdated:
             self._leave()
+        if self._site is None:
             self._site = Site.open(self._home)
-            self._seen = seen
         return self._site
 
     def _leave(self) -> None:

@@ -351,6 +351,18 @@ def load(home: Path) -> Settings:
     return _Reader(path, _overridden(path, plain)).settings()
 
 
+def seen(*paths: Path) -> tuple[object, ...]:
+    """What changes whenever one of the files does."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_ino, status.st_size))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
 def _overridden(path: Path, plain: dict[str, Any]) -> dict[str, Any]:
     """The file's tables with the environment's ``DOZO_SECTION_KEY`` in their place.
 

@@ -1,10 +1,12 @@
 """One site, opened: its settings, catalog, vault and hypervisor, each loaded when first needed."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,12 +18,15 @@ from dozo.catalog.settings import CATALOG_NAME
 from dozo.catalog.store import Catalog
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services import settings as site_settings
+from dozo.services.admission import Limits
 from dozo.services.settings import Peer, Settings
 
 if TYPE_CHECKING:
     from dozo.catalog import models
     from dozo.hypervisor import Host
-    from dozo.vault import Vault
+    from dozo.vault import PublicKey, Vault
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -57,6 +62,7 @@ class Site:
         self._host: Host | None = None
         # Several threads may ask for what nobody has opened yet.
         self._opening = threading.Lock()
+        self._seen = self._look()
 
     @classmethod
     def open(cls, home: Path) -> Self:
@@ -65,10 +71,13 @@ class Site:
 
         Neither the vault nor libvirt is touched before it is needed.
         """
+        # Looked at before it is read: what changes in between is seen as changed.
+        file = site_settings.seen(home / site_settings.FILE_NAME)
         settings = site_settings.load(home)
         catalog = Catalog.open(settings.home / CATALOG_NAME, database=settings.database)
         try:
             site = cls(settings, catalog)
+            site._seen = file + site_settings.seen(settings.keys)
             site.note_sites()
         except DatabaseProblem as error:
             catalog.close()
@@ -116,6 +125,55 @@ class Site:
             if self._host is None or not self._host.is_alive():
                 self._host = Host.connect(self.settings.libvirt)
             return self._host
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether ``dozo.toml`` or the keys file has changed since the site was opened."""
+        return self._look() != self._seen
+
+    def _look(self) -> tuple[object, ...]:
+        settings = self.settings
+        return site_settings.seen(settings.home / site_settings.FILE_NAME, settings.keys)
+
+    def keep_up(self) -> None:
+        """Take up what was changed in ``dozo.toml`` and the keys file meanwhile.
+
+        A file that cannot be used changes nothing and is logged once. The name and the database of
+        a site that is open stay what they are.
+        """
+        if not self.is_outdated:
+            return
+        with self._opening:
+            seen = self._look()
+            if seen == self._seen:
+                return
+            self._seen = seen
+            try:
+                found = site_settings.load(self.settings.home)
+            except (DozoError, OSError) as error:
+                log.warning("the settings stay as they were: %s", error)
+                return
+            was = self.settings
+            kept = with_changes(found, name=was.name, database=was.database)
+            if kept != found:
+                log.warning("another name or database needs a restart")
+            if kept.libvirt != was.libvirt:
+                # Not closed: another thread may be using it, and the last one lets it go.
+                self._host = None
+            self.settings, self._vault = kept, None
+            if kept.keys != was.keys:
+                self._seen = seen[:1] + site_settings.seen(kept.keys)
+        self.note_sites()
+        log.info("the settings were read again")
+
+    @property
+    def limits(self) -> Limits:
+        """How many jobs may run at the same time."""
+        return Limits(
+            work=self.settings.parallel_jobs,
+            tenant=self.settings.parallel_jobs_tenant,
+            upkeep=self.settings.parallel_jobs_upkeep,
+        )
 
     def peer_vault(self, peer: Peer) -> "Vault":
         """A peer's vault, opened with whatever of this site's keys fits.
@@ -308,6 +366,13 @@ def add_peer(site: Site, *, name: str, vault: str, public_key: str, replace: boo
     if not public_key.startswith("dozo-site-") and Path(public_key).is_file():
         text = Path(public_key).read_text()
     key = PublicKey.from_text(text)
+    with site.catalog.turn("settings"):
+        return _add_peer(site, name, vault, key, replace=replace)
+
+
+def _add_peer(site: Site, name: str, vault: str, key: "PublicKey", *, replace: bool) -> Peer:
+    from dozo.vault import PublicKey  # noqa: PLC0415  loads the ciphers
+
     peer = Peer(
         name=name,
         vault=vault if "://" in vault else str(Path(vault).absolute()),
