@@ -9,11 +9,12 @@ from tests.services.access_support import add_server, add_user
 from tests.services.jobs import Held
 from tests.services.support import MadeServer, later, random_bytes, store
 
-from dozo.api import Current, application
+from dozo import api
 from dozo.services import accounts, job_queue, login
 from dozo.services.access import Role, Scope
 from dozo.services.admission import Limits
 from dozo.services.site import Site
+from dozo.web import Current, application
 
 ROOT = "http://dozo.test/api/v1"
 
@@ -71,7 +72,7 @@ def make_world(site: Site) -> World:
     """Tenants ``acme`` and ``umbrella`` with a server each, ``web`` and ``hive``, thrice stored."""
     runner = Held(site.settings.home)
     current = Current(site=site, cancel=runner.cancel, alive=lambda: {"dispatch": True})
-    world = World(site=site, runner=runner, app=application(current))
+    world = World(site=site, runner=runner, app=application(current, [api.FACE]))
     people = (
         ("operator", Role.OPERATOR, None),
         ("auditor", Role.AUDITOR, None),

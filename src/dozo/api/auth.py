@@ -4,10 +4,11 @@ from typing import ClassVar
 
 from django.http import HttpRequest
 
-from dozo.api.current import LOCAL, current_of, is_local, token_of
+from dozo.api.current import LOCAL, token_of
 from dozo.services import login
 from dozo.services.access import Actor
 from dozo.services.access_errors import LoginRequired
+from dozo.web.current import current_of, is_local
 
 
 class Bearer:

@@ -16,13 +16,13 @@ from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from dozo.api.auth import Bearer
-from dozo.api.current import Current, current_of, source_of
 from dozo.api.errors import TooManyListeners
 from dozo.api.render import to_json
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import job_queue
 from dozo.services.access import Operation, Scope
+from dozo.web.current import Current, current_of, source_of
 
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0

@@ -10,11 +10,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, ConfigDict
 
-from dozo.api import errors
+from dozo.api.errors import BodyInvalid, RequestInvalid
 from dozo.api.render import to_json
 from dozo.catalog.databases import PASSING
 from dozo.catalog.errors import CatalogLost
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.web import errors
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,11 @@ def response_of(error: DozoError) -> HttpResponse:
     return response
 
 
+def refuse(_request: HttpRequest | None, error: DozoError) -> HttpResponse:
+    """An error from before any operation."""
+    return response_of(error)
+
+
 def of_error(_request: HttpRequest, error: DozoError) -> HttpResponse:
     """An error that Dozo raised on purpose."""
     return response_of(error)
@@ -106,7 +112,7 @@ def of_invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
     ]
     first = found[0] if found else {"where": "request", "problem": "it is not valid"}
     summary = f"{first['where']}: {first['problem']}"
-    return response_of(errors.RequestInvalid(summary, [dict(one) for one in found]))
+    return response_of(RequestInvalid(summary, [dict(one) for one in found]))
 
 
 def _where(place: Sequence[object]) -> str:
@@ -120,7 +126,7 @@ def of_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error.__cause__, DozoError):
         return response_of(error.__cause__)
     if error.status_code == 400:
-        return response_of(errors.BodyInvalid("it is not JSON"))
+        return response_of(BodyInvalid("it is not JSON"))
     return of_unexpected(request, error)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from dozo.api.errors import BodyInvalid, MediaTypeUnknown
 from dozo.model import clock
+from dozo.web.text import is_clean
 
 DEEPEST = 32
 
@@ -97,8 +98,3 @@ def _check_leaf(value: object) -> None:
         raise BodyInvalid("a text has characters that are none")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise BodyInvalid("a number is out of range")
-
-
-def is_clean(text: str) -> bool:
-    """Whether a text is one that every database takes."""
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -7,11 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Schema
 from pydantic import BaseModel, ConfigDict
 
-from dozo.api.current import current_of, scope_of
+from dozo.api.current import scope_of
 from dozo.api.errors import RequestInvalid
-from dozo.api.render import is_clean, to_json
+from dozo.api.render import to_json
 from dozo.services import job_queue, operations
 from dozo.services.access import Operation
+from dozo.web.current import current_of
+from dozo.web.text import is_clean
 
 ROOT = "/api/v1"
 

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import Field
 
-from dozo.api.current import current_of, scope_of, source_of, token_of
+from dozo.api.current import scope_of, token_of
 from dozo.api.fields import Instant
 from dozo.api.paging import Page, Text
 from dozo.api.routes import Body, needs
@@ -14,6 +14,7 @@ from dozo.services import accounts, sessions
 from dozo.services.access import Operation
 from dozo.services.accounts import IssuedToken, TokenView, UserView
 from dozo.services.sessions import AccountView
+from dozo.web.current import current_of, source_of
 
 router = Router()
 

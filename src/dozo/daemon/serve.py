@@ -19,7 +19,7 @@ from types import FrameType
 
 import uvicorn
 
-from dozo.api import Current, application
+from dozo import api
 from dozo.daemon import listen, logs, systemd
 from dozo.daemon.around import App, Around, Endpoint
 from dozo.daemon.health import Health, Readiness
@@ -30,6 +30,7 @@ from dozo.daemon.worker import Worker
 from dozo.model.errors import DozoError
 from dozo.services import accounts
 from dozo.services.site import Site
+from dozo.web import Current, application
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class _Service:
         self.stop.tell = lambda: loop.call_soon_threadsafe(asked.set)
         if self.stop.asked.is_set():
             return 0
-        app = application(self._current())
+        app = application(self._current(), [api.FACE])
         servers = [
             self._server(app, local=True, tls=None),
             self._server(app, local=False, tls=self.tls),

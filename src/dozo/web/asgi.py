@@ -1,7 +1,8 @@
 """The ASGI application: limits, security headers, and Django behind them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from dozo.catalog.store import set_up_django
 set_up_django()
 
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest  # noqa: E402  needs the settings
-from django.http import HttpResponse  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
 
-from dozo.api import errors, problems  # noqa: E402
-from dozo.api.current import STATE, Current  # noqa: E402
+from dozo.model.errors import DozoError  # noqa: E402
+from dozo.web import errors  # noqa: E402
+from dozo.web.current import STATE, Current  # noqa: E402
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -25,35 +27,52 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 MOST_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 30.0
-URLS = "dozo.api.urls"
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )
 _NO_STORE = (b"cache-control", b"no-store")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """What answers under a path: its addresses, what its pages may load, how it refuses.
+
+    ``refuse`` makes the answer of an error that came before any operation.
+    """
+
+    prefix: str
+    urls: str
+    content_security_policy: str
+    refuse: Callable[[HttpRequest | None, DozoError], HttpResponse]
+
+
 class _Handler(ASGIHandler):
-    """Django's handler, with the API's own addresses and its own way to refuse."""
+    """Django's handler, with a face's own addresses and its own way to refuse."""
+
+    def __init__(self, face: Face) -> None:
+        super().__init__()
+        self._face = face
 
     def create_request(
         self, scope: Mapping[str, Any], body_file: Any
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponse]:
         request, _ = super().create_request(scope, body_file)
         if request is None:
-            return None, problems.response_of(errors.RouteUnknown())
-        request.urlconf = URLS
+            return None, self._face.refuse(None, errors.RouteUnknown())
+        request.urlconf = self._face.urls
         return request, None
 
     async def get_response_async(self, request: Any) -> "HttpResponseBase":
         response = await super().get_response_async(request)
         if response.status_code == 405 and isinstance(response, HttpResponse):
-            return problems.response_of(errors.MethodNotAllowed(_sorted(response["Allow"])))
+            refusal = errors.MethodNotAllowed(_sorted(response["Allow"]))
+            return self._face.refuse(request, refusal)
         return response
 
 
@@ -61,9 +80,12 @@ def _sorted(methods: str) -> str:
     return ", ".join(sorted(one.strip() for one in methods.split(",")))
 
 
-def application(current: Current) -> Application:
-    """The API of one site as an ASGI application; requests run in threads of their own."""
-    handler = _Handler()
+def application(current: Current, faces: Sequence[Face]) -> Application:
+    """One site as an ASGI application; requests run in threads of their own.
+
+    The first of ``faces`` whose prefix fits answers; the last one's has to be ``/``.
+    """
+    handlers = [(face, _Handler(face)) for face in faces]
 
     async def serve(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -71,14 +93,17 @@ def application(current: Current) -> Application:
             return
         if scope["type"] != "http":
             return
-        guarded = _guarded(send, secure=scope.get("scheme") == "https")
+        face, handler = next(
+            (one for one in handlers if scope["path"].startswith(one[0].prefix)), handlers[-1]
+        )
+        guarded = _guarded(send, face, secure=scope.get("scheme") == "https")
         try:
             body = await asyncio.wait_for(_read(scope, receive), BODY_SECONDS)
         except TimeoutError:
-            await _answer(guarded, problems.response_of(errors.BodyTooSlow(BODY_SECONDS)))
+            await _answer(guarded, face.refuse(None, errors.BodyTooSlow(BODY_SECONDS)))
             return
         except errors.BodyTooLarge as error:
-            await _answer(guarded, problems.response_of(error))
+            await _answer(guarded, face.refuse(None, error))
             return
         if body is None:
             return
@@ -125,14 +150,15 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _guarded(send: Send, *, secure: bool) -> Send:
+def _guarded(send: Send, face: Face, *, secure: bool) -> Send:
     """``send`` that adds the headers which every answer has."""
+    policy = (b"content-security-policy", face.content_security_policy.encode())
+    wanted = [*_HEADERS, policy, _NO_STORE, *([_HSTS] if secure else [])]
 
     async def add(message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
-            wanted = [*_HEADERS, _NO_STORE, *([_HSTS] if secure else [])]
             headers += [(name, value) for name, value in wanted if name not in present]
             message = {**message, "headers": headers}
         await send(message)
