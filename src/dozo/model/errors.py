@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar
 
+from dozo.model.language import DEFAULT
+from dozo.model.message import fill
+
 
 class ErrorKind(Enum):
     """What an error means to a caller; each kind has one exit code and one HTTP status."""
@@ -31,7 +34,8 @@ class DozoError(Exception):
     """Base of all errors that Dozo raises on purpose.
 
     A subclass is a dataclass whose fields are the facts; ``text`` and ``hint`` are
-    ``str.format`` templates over ``self``. ``code`` is stable and documented.
+    ``str.format`` templates over ``self``, in English; translated by ``dozo.model.language``.
+    ``code`` is stable and documented.
     """
 
     code: ClassVar[str] = "dozo.failed"
@@ -41,11 +45,15 @@ class DozoError(Exception):
     hint: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        return self.text.format(self=self)
+        return self.message()
 
-    def hint_text(self) -> str:
+    def message(self, language: str = DEFAULT) -> str:
+        """What happened, with the fields filled in."""
+        return fill(self.text, language, self=self)
+
+    def hint_text(self, language: str = DEFAULT) -> str:
         """The hint with the fields filled in; empty when there is none."""
-        return self.hint.format(self=self)
+        return fill(self.hint, language, self=self)
 
     def details(self) -> dict[str, Any]:
         """The fields as plain values, for JSON output."""

@@ -1,0 +1,140 @@
+"""Sentences that the program makes for people: an English template, and the facts to fill in."""
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast, final
+
+from dozo.model.language import DEFAULT, translate
+
+Fact = str | int | float | bool | None
+SEPARATORS = (", ", "; ", " ")
+
+_FORM = "template"
+# The context of several texts in a row: the template is what stands between them.
+_LIST = "list"
+
+
+@final
+class Message(str):
+    """A sentence that can be said in every language; as a ``str`` it is the English one.
+
+    So it stands wherever a plain text did, and whoever shows it asks for ``text(language)``.
+    Templates are ``str.format`` templates over ``facts``, which are plain values or messages.
+    ``scripts/messages`` finds them where they are written out: ``Message("…", …)``.
+    """
+
+    __slots__ = ("context", "facts", "template")
+
+    template: str
+    facts: dict[str, Fact]
+    context: str
+    # The slots are filled by `_made`: a `str` takes nothing in `__init__`.
+
+    def __new__(cls, template: str, /, **facts: Fact) -> "Message":
+        """The sentence; raises ``KeyError`` when the template names what is not given."""
+        return _made(template, facts, "")
+
+    @staticmethod
+    def within(context: str, template: str) -> "Message":
+        """A word that is one in English and several in another language, told by its context."""
+        return _made(template, {}, context)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.template, self.facts, self.context)
+
+    def text(self, language: str = DEFAULT) -> str:
+        """The sentence in a language."""
+        if self.context == _LIST:
+            separator = translate(self.template, language, context=_LIST)
+            return _listed(separator, said(self.facts, language))
+        return fill(self.template, language, context=self.context, **self.facts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value that :func:`from_json` takes back."""
+        made: dict[str, Any] = {_FORM: self.template}
+        if self.context:
+            made["context"] = self.context
+        if self.facts:
+            made["facts"] = {
+                name: fact.to_json() if isinstance(fact, Message) else fact
+                for name, fact in self.facts.items()
+            }
+        return made
+
+
+def _made(template: str, facts: dict[str, Fact], context: str) -> Message:
+    text = _listed(template, facts) if context == _LIST else template.format(**facts)
+    made = str.__new__(Message, text)
+    made.template, made.facts, made.context = template, facts, context
+    return made
+
+
+def from_json(value: Any, fallback: str = "") -> str:
+    """A message as it was stored; ``fallback`` when there is none, or none that this reads."""
+    made = _read(value)
+    return made if isinstance(made, str) else fallback
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    template, facts = value.get(_FORM), value.get("facts", {})
+    if not isinstance(template, str) or not isinstance(facts, dict):
+        return None
+    try:
+        return _made(
+            template,
+            {str(name): _read(fact) for name, fact in facts.items()},
+            str(value.get("context", "")),
+        )
+    except (KeyError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def joined(parts: Iterable[str], separator: str = SEPARATORS[0]) -> Message:
+    """Several texts as one, each of which is said in the language of the whole.
+
+    The ``separator`` is one of ``SEPARATORS``.
+    """
+    facts = {str(number): part for number, part in enumerate(parts)}
+    return _made(separator, dict(facts), _LIST)
+
+
+def _listed(separator: str, parts: Mapping[str, Fact]) -> str:
+    return separator.join(str(part) for part in parts.values())
+
+
+def counted(count: int, one: str, many: str, /, **facts: Fact) -> Message:
+    """``one`` or ``many``, whichever fits ``{count}``; both are templates of :class:`Message`."""
+    return Message(one if count == 1 else many, count=count, **facts)
+
+
+def said(value: Any, language: str) -> Any:
+    """A value in a language, if it is a message; lists and dicts of messages too."""
+    if isinstance(value, Message):
+        return value.text(language)
+    if isinstance(value, dict):
+        return {name: said(one, language) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [said(one, language) for one in value]
+    return value
+
+
+def fill(template: str, language: str, *, context: str = "", **facts: Any) -> str:
+    """A template in a language, its fields filled in; facts that are messages in it too."""
+    if language == DEFAULT:
+        return template.format(**facts)
+    translated = translate(template, language, context=context)
+    return _Filler(language).vformat(translated, (), facts)
+
+
+class _Filler(string.Formatter):
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        # By name only: a template of this program numbers nothing.
+        return super().get_value(str(key), args, kwargs)
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return cast("str", super().format_field(said(value, self._language), format_spec))
