@@ -120,7 +120,7 @@ class Service:
     def view(self, job_id: str) -> JobView:
         """The job as people see it."""
         rows = self.site.catalog.jobs.filter(job_id=job_id)
-        return job_queue.views(self.site, rows, LIMITS)[0]
+        return job_queue.views(Scope(self.site, Actor.system()), rows, LIMITS)[0]
 
     def do(self, kind: str, **params: Any) -> Mapping[str, Any]:
         """Ask for a job and run it to its good end; its result."""

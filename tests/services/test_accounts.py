@@ -166,26 +166,26 @@ def test_weak_passwords_are_refused(main: Site, password: str) -> None:
 
 def test_a_password_set_by_another_must_be_changed(main: Site) -> None:
     admin = add_user(main, "admin1", Role.TENANT_ADMIN, "acme")
-    accounts.create_user(admin, "alice", password=PASSWORD)
-    scope = Scope(main, login.login(main, "alice", PASSWORD))
+    accounts.create_user(admin, "alice@acme", password=PASSWORD)
+    scope = Scope(main, login.login(main, "alice@acme", PASSWORD))
     assert scope.actor.must_change_password
     with pytest.raises(LoginFailed):
         accounts.change_password(scope, "wrong", "another good password")
     with pytest.raises(PasswordRefused):
         accounts.change_password(scope, PASSWORD, PASSWORD)
     accounts.change_password(scope, PASSWORD, "another good password")
-    assert not login.login(main, "alice", "another good password").must_change_password
+    assert not login.login(main, "alice@acme", "another good password").must_change_password
     with pytest.raises(LoginFailed):
-        login.login(main, "alice", PASSWORD)
+        login.login(main, "alice@acme", PASSWORD)
 
 
 def test_a_tenant_admin_manages_the_own_tenant_and_no_operators(main: Site) -> None:
     admin = add_user(main, "admin1", Role.TENANT_ADMIN, "acme")
     add_user(main, "eve", Role.MEMBER, "other")
     add_user(main, "op", Role.OPERATOR)
-    made = accounts.create_user(admin, "alice", password=PASSWORD)
+    made = accounts.create_user(admin, "alice@acme", password=PASSWORD)
     assert (made.tenant, made.role) == ("acme", "member")
-    assert [one.username for one in accounts.list_users(admin)] == ["admin1", "alice"]
+    assert [one.username for one in accounts.list_users(admin)] == ["admin1", "alice@acme"]
     for call in (
         lambda name: accounts.show_user(admin, name),
         lambda name: accounts.set_active(admin, name, active=False),
@@ -205,7 +205,25 @@ def test_a_tenant_admin_manages_the_own_tenant_and_no_operators(main: Site) -> N
     with pytest.raises(Forbidden):
         accounts.create_user(admin, "zoe", password=PASSWORD, role=Role.OPERATOR)
     with pytest.raises(Forbidden):
-        accounts.update_user(admin, "alice", role=Role.OPERATOR)
+        accounts.update_user(admin, "alice@acme", role=Role.OPERATOR)
+
+
+def test_a_tenant_admin_learns_nothing_of_who_else_has_an_account(main: Site) -> None:
+    admin = add_user(main, "admin1", Role.TENANT_ADMIN, "acme")
+    add_user(main, "eve", Role.MEMBER, "other")
+    texts = set()
+    for name in ("eve", "EVE", "nobody"):
+        with pytest.raises(UserInvalid) as caught:
+            accounts.create_user(admin, name, password=PASSWORD)
+        texts.add(str(caught.value).replace(name, "NAME"))
+    assert len(texts) == 1
+    accounts.create_user(admin, "eve@Acme", password=PASSWORD)
+    with pytest.raises(UserExists):
+        accounts.create_user(admin, "Eve@acme", password=PASSWORD)
+    # So that none of those names is taken by somebody else.
+    with pytest.raises(UserInvalid):
+        accounts.create_user(system(main), "zoe@acme", password=PASSWORD, tenant="other")
+    accounts.create_user(system(main), "zoe@example.org", password=PASSWORD, tenant="other")
 
 
 def test_members_manage_nobody(main: Site) -> None:

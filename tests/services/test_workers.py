@@ -13,7 +13,6 @@ import pytest
 from dozo.model import clock
 from dozo.services import inventory, job_queue, operations, protection
 from dozo.services.access import Actor, Scope
-from dozo.services.admission import Limits
 from dozo.services.job_queue import JobView
 from dozo.services.protection import Protection
 from dozo.services.site import Site
@@ -96,7 +95,8 @@ def ask(site: Site, kind: str, **params: object) -> str:
 
 
 def shown(site: Site, job_id: str) -> JobView:
-    return job_queue.views(site, site.catalog.jobs.filter(job_id=job_id), Limits())[0]
+    scope = Scope(site, Actor.system())
+    return job_queue.views(scope, site.catalog.jobs.filter(job_id=job_id))[0]
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60) -> None:

@@ -79,7 +79,7 @@ class _Stream:
             row = scope.job(self.job_id, Operation.JOB_SHOW)
             lines = site.catalog.job_lines.filter(job=row, id__gt=self.told.line)
             found = list(lines.order_by("id")[:_MOST_LINES])
-            view = job_queue.views(site, [row], site.limits)[0]
+            view = job_queue.views(scope, [row])[0]
         finally:
             connections[site.catalog.alias].close()
         events = [

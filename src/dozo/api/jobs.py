@@ -55,7 +55,7 @@ def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> object:
     if query.active is not None:
         rows = rows.exclude(state__in=_ENDED) if query.active else rows.filter(state__in=_ENDED)
     part = cut(rows.select_related("tenant"), query, query.sort)
-    return part.page(job_queue.views(scope.site, part.rows, scope.site.limits))
+    return part.page(job_queue.views(scope, part.rows))
 
 
 @router.get("/jobs/{job_id}", response=JobView, **needs(Operation.JOB_SHOW))
@@ -63,7 +63,7 @@ def show_job(request: HttpRequest, job_id: str) -> object:
     """Show a job: its state, its progress, what it waits for, its result."""
     scope = scope_of(request)
     row = scope.job(job_id, Operation.JOB_SHOW)
-    return job_queue.views(scope.site, [row], scope.site.limits)[0]
+    return job_queue.views(scope, [row])[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def cancel_job(request: HttpRequest, job_id: str) -> object:
     """End a job: at once if it has not begun, else at its next sign of life."""
     scope = scope_of(request)
     row = job_requests.cancel(scope, job_id, Canceller(request))
-    return job_queue.views(scope.site, [row], scope.site.limits)[0]
+    return job_queue.views(scope, [row])[0]
 
 
 _EVENT = {

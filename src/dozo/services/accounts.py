@@ -171,8 +171,7 @@ def create_user(
         access.permit(scope.actor, Operation.USER_CREATE, tenant)
         _may_grant(scope.actor, role)
         _check_role(role, tenant)
-        if not _USERNAME.fullmatch(username):
-            raise UserInvalid("username", username, "use letters, digits and . _ @ + -")
+        _check_username(scope, username, tenant)
         if scope.site.catalog.users.filter(username__iexact=username).exists():
             raise UserExists(username)
         row = scope.site.catalog.users.model(
@@ -186,6 +185,23 @@ def create_user(
         row.save(using=scope.site.catalog.alias)
         attempt.on(row)
     return user_view(row)
+
+
+def _check_username(scope: Scope, username: str, tenant: str | None) -> None:
+    """Names are taken once a site, so those that a tenant gives out bear the tenant's own.
+
+    Else a tenant could find out by trying who has an account elsewhere.
+    """
+    if not _USERNAME.fullmatch(username):
+        raise UserInvalid("username", username, "use letters, digits and . _ @ + -")
+    name, at, domain = username.rpartition("@")
+    if scope.actor.tenant is not None:
+        if not name or domain.casefold() != scope.actor.tenant.casefold():
+            raise UserInvalid("username", username, f"let it end with @{scope.actor.tenant}")
+        return
+    others = at and domain.casefold() != (tenant or "").casefold()
+    if others and scope.site.catalog.tenants.filter(name__iexact=domain).exists():
+        raise UserInvalid("username", username, f"@{domain} is for users of that tenant")
 
 
 def update_user(

@@ -353,3 +353,19 @@ class ScrubFoundDamage(DozoError):
     hint = "Scrub again with the peer as the source of repair, and look at the disks."
     findings: int
     snapshots: str
+
+
+@dataclass(eq=False)
+class TenantsMixed(DozoError):
+    """One tenant's data would come into another tenant's hands."""
+
+    code = "restore.tenants_mixed"
+    kind = ErrorKind.REFUSED
+    text = "snapshot {self.snapshot} is of tenant {self.owner}, not of tenant {self.other}"
+    hint = (
+        "Restore to a volume or a server of the same tenant, and assign that to the other tenant "
+        "if it is meant to have the data."
+    )
+    snapshot: str
+    owner: str
+    other: str

@@ -38,6 +38,9 @@ ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTE
 ACTIVE = (JobState.RUNNING, JobState.CANCELLING)
 WAITING = (JobState.QUEUED, JobState.WAITING)
 
+OTHER = "another job"
+"""What a job waits for that its reader may not see."""
+
 
 @dataclass(eq=False)
 class KeyUsedOtherwise(DozoError):
@@ -339,18 +342,43 @@ class JobView:
     hint: str | None
 
 
-def views(site: Site, rows: "QuerySet[Job] | list[Job]", limits: Limits) -> list[JobView]:
-    """Jobs as they are shown, in the order given."""
+def views(
+    scope: "Scope", rows: "QuerySet[Job] | list[Job]", limits: Limits | None = None
+) -> list[JobView]:
+    """Jobs as they are shown to somebody, in the order given; ``limits`` are the site's.
+
+    A job that is not theirs to see is called :data:`OTHER` where theirs wait for it.
+    """
     listed = list(rows)
     waiting: list[Candidate] = []
     waits_for: dict[str, tuple[str, ...]] = {}
-    if any(row.state in WAITING for row in listed):
-        waiting, running = _candidates(site)
-        waits_for = admission.decide(waiting, running, limits).waits_for
-    return [_view(row, waiting, waits_for) for row in listed]
+    shown: dict[str, tuple[str, ...]] = {}
+    queued = {row.job_id for row in listed if row.state in WAITING}
+    if queued:
+        waiting, running = _candidates(scope.site)
+        waits_for = admission.decide(waiting, running, limits or scope.site.limits).waits_for
+        shown = _masked(scope, {one: waits_for.get(one, ()) for one in queued}, waiting + running)
+    return [_view(row, waiting, waits_for, shown.get(row.job_id, ())) for row in listed]
 
 
-def _view(row: "Job", waiting: list[Candidate], waits_for: dict[str, tuple[str, ...]]) -> JobView:
+def _masked(
+    scope: "Scope", reasons: Mapping[str, tuple[str, ...]], jobs: list[Candidate]
+) -> dict[str, tuple[str, ...]]:
+    named = {one.job_id for one in jobs} & {one for many in reasons.values() for one in many}
+    theirs = set(scope.jobs.filter(job_id__in=named).values_list("job_id", flat=True))
+    hidden = named - theirs
+    return {
+        job_id: tuple(dict.fromkeys(OTHER if one in hidden else one for one in many))
+        for job_id, many in reasons.items()
+    }
+
+
+def _view(
+    row: "Job",
+    waiting: list[Candidate],
+    waits_for: dict[str, tuple[str, ...]],
+    shown: tuple[str, ...],
+) -> JobView:
     queued = row.state in WAITING
     rate, left = _speed(row)
     return JobView(
@@ -375,7 +403,7 @@ def _view(row: "Job", waiting: list[Candidate], waits_for: dict[str, tuple[str, 
         bytes_per_second=rate,
         seconds_left=left,
         place_in_queue=admission.place(row.job_id, waiting, waits_for) if queued else None,
-        waits_for=waits_for.get(row.job_id, ()) if queued else (),
+        waits_for=shown if queued else (),
         stuck_since=row.stuck_since,
         result=row.result,
         error_code=row.error_code or None,

@@ -22,6 +22,7 @@ from dozo.services.notes import fsync_directory
 CREATING = "creating"
 READY = "ready"
 _RECORDS = ".dozo"
+_TENANTS = "tenants"
 _NAMES = "names"
 
 
@@ -50,12 +51,23 @@ class PoolImage:
 class Pool:
     """The folder that a site's new images go to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, default_tenant: str = "default") -> None:
         self.folder = folder
+        self._default_tenant = default_tenant
 
-    def image_path(self, name: str, format: str) -> Path:
-        """Where the image of a volume called ``name`` lies."""
-        return self.folder / f"{checked_name(name)}.{format}"
+    def image_path(self, name: str, format: str, tenant: str | None = None) -> Path:
+        """Where the image of a tenant's volume called ``name`` lies.
+
+        Each tenant but the default one has a folder, so that no name is taken by another's.
+        """
+        folder = self.folder
+        if tenant not in {None, self._default_tenant}:
+            folder = self.folder / _TENANTS / str(tenant)
+        return folder / f"{checked_name(name)}.{format}"
+
+    def taken_names(self, tenant: str) -> set[str]:
+        """What a tenant's images are called."""
+        return {image.name for image in self.images() if image.tenant == tenant}
 
     def require_space(self, need_bytes: int) -> None:
         """Raises :class:`PoolFull` where ``need_bytes`` do not fit."""
@@ -63,17 +75,17 @@ class Pool:
         if free < need_bytes:
             raise PoolFull(str(self.folder), free, need_bytes)
 
-    def require_free_name(self, name: str, format: str) -> Path:
+    def require_free_name(self, name: str, format: str, tenant: str | None = None) -> Path:
         """The path for a new image; :class:`VolumeNameTaken` where something is there already."""
-        path = self.image_path(name, format)
-        self._require_free(name, path)
+        path = self.image_path(name, format, tenant)
+        self._require_free(name, path, tenant or self._default_tenant)
         return path
 
-    def _require_free(self, name: str, path: Path) -> None:
+    def _require_free(self, name: str, path: Path, tenant: str) -> None:
         if path.exists():
             raise VolumeNameTaken(name, f"the file {path}")
         for image in self.images():
-            if image.name == name or image.path == str(path):
+            if (image.name, image.tenant) == (name, tenant) or image.path == str(path):
                 raise VolumeNameTaken(name, f"volume {image.volume_id}")
 
     @contextmanager
@@ -94,6 +106,7 @@ class Pool:
                 self._require_unmade(image)
                 self._write(replace(image, state=CREATING))
             try:
+                self._make_folder(Path(image.path).parent)
                 create()
             except BaseException:
                 self.forget(image)
@@ -103,7 +116,7 @@ class Pool:
             except BaseException:
                 self.discard(image)
                 raise
-            fsync_directory(self.folder)
+            fsync_directory(Path(image.path).parent)
             self._write(replace(image, state=READY))
 
     def _require_unmade(self, image: PoolImage) -> None:
@@ -113,12 +126,21 @@ class Pool:
         if before is not None:
             # A volume that comes back: of its old image only the record is left.
             self.forget(before)
-        self._require_free(image.name, Path(image.path))
+        self._require_free(image.name, Path(image.path), image.tenant)
+
+    def _make_folder(self, folder: Path) -> None:
+        """The folder of a tenant, which QEMU's user may enter."""
+        for one in (self.folder / _TENANTS, folder):
+            if folder != self.folder and self.folder in one.parents and not one.exists():
+                one.mkdir(mode=0o711, exist_ok=True)
+                one.chmod(0o711)
+                fsync_directory(one.parent)
 
     def discard(self, image: PoolImage) -> None:
         """Remove the image and its record; nothing is wrong if they are gone already."""
         Path(image.path).unlink(missing_ok=True)
-        fsync_directory(self.folder)
+        if Path(image.path).parent.exists():
+            fsync_directory(Path(image.path).parent)
         self.forget(image)
 
     def mark_restoring(self, volume_id: UUID | str, *, restoring: str, safety: str) -> None:

@@ -266,19 +266,23 @@ def _volume_plan(site: Site, found: Readable, server: str, identity: Identity) -
     return restore_volume.plan_from_id(
         site,
         found.info.snapshot,
-        name=_free_name(site, f"{server}-{facts.volume.device}", kind),
+        name=_free_name(site, f"{server}-{facts.volume.device}", kind, _tenant_of(site, found)),
         format=kind,
         volume_id=volume_id,
     )
 
 
-def _free_name(site: Site, wanted: str, format: str) -> str:
-    """``wanted``, or with the first number after it that nothing has."""
-    pool = Pool(site.settings.pool)
-    taken = {image.name for image in pool.images()}
-    taken |= set(site.catalog.volumes.exclude(state="gone").values_list("name", flat=True))
+def _tenant_of(site: Site, found: Readable) -> str:
+    return found.info.sealed.tenant if found.info.sealed else site.settings.tenant
+
+
+def _free_name(site: Site, wanted: str, format: str, tenant: str) -> str:
+    """``wanted``, or with the first number after it that nothing of the tenant has."""
+    pool = Pool(site.settings.pool, site.settings.tenant)
+    rows = site.catalog.volumes.filter(tenant__name=tenant).exclude(state="gone")
+    taken = pool.taken_names(tenant) | set(rows.values_list("name", flat=True))
     name, number = wanted, 1
-    while name in taken or pool.image_path(name, format).exists():
+    while name in taken or pool.image_path(name, format, tenant).exists():
         number += 1
         name = f"{wanted}-{number}"
     return name

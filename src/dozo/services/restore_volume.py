@@ -90,9 +90,11 @@ def plan_from_id(
 ) -> VolumePlan:
     """As :func:`plan`, for a snapshot or template whose id is known."""
     found = readable(site, snapshot_id)
-    pool = Pool(site.settings.pool)
-    path = pool.require_free_name(name, format)
-    for row in site.catalog.volumes.filter(name=name).exclude(state="gone"):
+    tenant = found.info.sealed.tenant if found.info.sealed else site.settings.tenant
+    pool = Pool(site.settings.pool, site.settings.tenant)
+    path = pool.require_free_name(name, format, tenant)
+    named = site.catalog.volumes.filter(name=name, tenant__name=tenant)
+    for row in named.exclude(state="gone"):
         raise VolumeNameTaken(name, f"volume {row.volume_id}")
     # Zeros are not written: what is needed are the chunks that are stored.
     size = found.info.bytes_volume
@@ -110,7 +112,7 @@ def plan_from_id(
             path=str(path),
             format=format,
             bytes_volume=size,
-            tenant=found.info.sealed.tenant if found.info.sealed else site.settings.tenant,
+            tenant=tenant,
             origin_snapshot=found.info.snapshot,
             device=facts.device,
             bus=facts.bus,

@@ -12,7 +12,7 @@ from dozo.model.retention import keep_from_json, keep_to_json
 from dozo.model.states import CaptureMode
 from dozo.model.timing import timing_from_json, timing_to_json
 from dozo.services import hooks, policies, scheduler
-from dozo.services.access import Operation, Scope, permit
+from dozo.services.access import Operation, Scope, about, permit
 from dozo.services.audit import audited
 from dozo.services.policies import STOP
 from dozo.services.pool import checked_name
@@ -141,20 +141,20 @@ def create(scope: Scope, fields: Mapping[str, Any]) -> ScheduleView:
 
 def _create(scope: Scope, fields: Mapping[str, Any]) -> "Schedule":
     tenant, target_kind, target = _target(scope, fields)
-    permit(scope.actor, Operation.SCHEDULE_CREATE, tenant.name)
     rows = scope.site.catalog.schedules
-    name = checked_name(str(fields.get("name") or ""))
-    _refuse_name(scope, tenant, name)
     now = clock.now()
     row = rows.model(
-        name=name,
+        name=str(fields.get("name") or ""),
         tenant=tenant,
         target_kind=target_kind,
         target=target,
         created_at=now,
         decided_until=now,
     )
+    scope.permit(Operation.SCHEDULE_CREATE, row)
+    _refuse_name(scope, tenant, checked_name(row.name))
     _apply(scope, row, fields)
+    _permit_what_it_does(scope, row)
     row.next_at = scheduler.next_start(row, now)
     row.save(using=scope.site.catalog.alias, force_insert=True)
     return row
@@ -186,6 +186,8 @@ def update(
                 raise ScheduleInvalid("target", "it belongs to another tenant")
         before = (row.timing, row.enabled)
         _apply(scope, row, fields)
+        if not (row.enabled is False and set(fields) == {"enabled"}):
+            _permit_what_it_does(scope, row)
         if before != (row.timing, row.enabled):
             row.decided_until = clock.now()
         row.next_at = scheduler.next_start(row, row.decided_until) if row.enabled else None
@@ -232,6 +234,7 @@ def run_now(scope: Scope, reference: str) -> list[RunView]:
     with audited(scope, Operation.SCHEDULE_RUN, reference=reference) as attempt:
         row = scope.schedule(reference, Operation.SCHEDULE_RUN)
         attempt.on(row)
+        _permit_captures(scope, row)
         runs = run_views(scope, scheduler.run_now(scope.site, row))
         attempt.detail["jobs"] = [job for run in runs for job in run.jobs]
     return runs
@@ -378,6 +381,38 @@ def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
     _refuse_contradictions(row)
     policies.refuse_schedule(scope.site, row)
     hooks.check_names(scope.site, (row.hook_before, row.hook_after))
+
+
+def _permit_what_it_does(scope: Scope, row: "Schedule") -> None:
+    """A schedule acts as a member of its tenant, so whoever makes one may do what it will do.
+
+    It removes the generations that are over, too. Raises ``Forbidden``.
+    """
+    _permit_captures(scope, row)
+    of_volume = row.target_kind == "volume"
+    deletes = Operation.SNAPSHOT_DELETE if of_volume else Operation.RECOVERY_POINT_DELETE
+    permit(scope.actor, deletes, row.tenant.name, about=_about_target(scope, row))
+
+
+def _permit_captures(scope: Scope, row: "Schedule") -> None:
+    """May the actor do to the servers what each run does? Raises ``Forbidden``."""
+    of_volume = row.target_kind == "volume"
+    takes = Operation.SNAPSHOT_CREATE if of_volume else Operation.RECOVERY_POINT_CREATE
+    named = _about_target(scope, row)
+    permit(scope.actor, takes, row.tenant.name, about=named)
+    if row.mode == STOP:
+        # A token for one volume is none for stopping its server.
+        servers = {one for one in named if one.startswith("server=")}
+        for operation in (Operation.SERVER_STOP, Operation.SERVER_START):
+            permit(scope.actor, operation, row.tenant.name, about=servers)
+
+
+def _about_target(scope: Scope, row: "Schedule") -> frozenset[str]:
+    named = about(row)
+    if row.target_kind == "volume":
+        volume = scope.site.catalog.volumes.filter(volume_id=row.target).first()
+        named |= about(volume) if volume is not None else set()
+    return named
 
 
 def _refuse_contradictions(row: "Schedule") -> None:

@@ -1,5 +1,6 @@
 """Jobs that give data back: templates, servers and volumes made of snapshots, and in place."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from dozo.model import clock
 from dozo.model.states import Identity
 from dozo.services import policies, restore_in_place, restore_server, restore_volume, templates
 from dozo.services.access import Operation, Scope
+from dozo.services.errors import TenantsMixed
 from dozo.services.job_kinds import JobKind, Params, Prepared, lock_of_volume
 from dozo.services.restore_server import ServerMade, ServerPlan
 from dozo.services.site import Site
@@ -68,10 +70,11 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
     named = _named(scope, params)
     tenant = named.pop("tenant")
     plan = _plan_server(scope.site, {**params, **named})
-    rows = scope.site.catalog.snapshots.filter(
+    rows = scope.site.catalog.snapshots.select_related("tenant").filter(
         snapshot_id__in=[one.snapshot for one in plan.volumes]
     )
     policy = policies.of(tenant)
+    refuse_other_tenants(tenant, rows)
     for row in rows:
         # A point in time may reach snapshots of before the server changed hands.
         scope.snapshot(row.snapshot_id, Operation.RESTORE_SERVER)
@@ -81,6 +84,13 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
         # What was seen and permitted is what is restored, whatever is deleted until then.
         named = {"snapshots": [one.snapshot for one in plan.volumes]}
     return _prepared_server(plan, tenant, {**_server_params(params), **named})
+
+
+def refuse_other_tenants(tenant: "models.Tenant", rows: "Iterable[models.Snapshot]") -> None:
+    """Raises :class:`TenantsMixed` where a snapshot's data would become another tenant's."""
+    for row in rows:
+        if row.tenant_id != tenant.pk:
+            raise TenantsMixed(row.name, row.tenant.name, tenant.name)
 
 
 def _named(scope: Scope, params: Params) -> dict[str, Any]:
@@ -169,7 +179,7 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
         title=f"volume {wanted['name']} from snapshot {row.name}",
         params=wanted,
         tenant=row.tenant,
-        locks=(f"name:volume:{wanted['name']}",),
+        locks=(f"name:volume:{row.tenant.name}:{wanted['name']}",),
         object_kind="snapshot",
         object_id=row.snapshot_id,
         object_name=row.name,
@@ -228,6 +238,7 @@ def _plan_in_place(site: Site, params: Params) -> restore_in_place.InPlacePlan:
         return restore_in_place.plan_go_back(site, volume)
     if snapshot is None or row.restoring_snapshot == snapshot:
         return restore_in_place.plan_resume(site, volume)
+    refuse_other_tenants(row.tenant, [site.catalog.snapshot(str(snapshot))])
     return restore_in_place.plan(site, volume, str(snapshot))
 
 
