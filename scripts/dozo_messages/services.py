@@ -10,13 +10,14 @@ import dozo
 from dozo.catalog.store import set_up_django
 from dozo.model.errors import all_errors
 from dozo.model.message import SEPARATORS
+from dozo.model.words import WORDS
 from dozo_messages.po_files import Entry, Key
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "dozo"
 
 # Who says something, and where its templates stand among the arguments.
-_SAYING = {"Message": (0,), "counted": (1, 2), "within": (1,)}
+_SAYING = {"Message": (0,), "counted": (1, 2)}
 
 
 def catalog(language: str) -> Path:
@@ -27,7 +28,12 @@ def catalog(language: str) -> Path:
 def wanted() -> dict[Key, Entry]:
     """Everything that the code says."""
     made: dict[Key, Entry] = {}
-    for key, place, note in [*_separators(), *_errors(), *_messages(SOURCE.rglob("*.py"))]:
+    for key, place, note in [
+        *_separators(),
+        *_words(),
+        *_errors(),
+        *_messages(SOURCE.rglob("*.py")),
+    ]:
         entry = made.setdefault(key, Entry(key=key))
         entry.places = sorted({*entry.places, place})
         entry.notes = sorted({*entry.notes, *([note] if note else [])})
@@ -37,6 +43,12 @@ def wanted() -> dict[Key, Entry]:
 def _separators() -> Iterator[tuple[Key, str, str]]:
     for separator in SEPARATORS:
         yield Key(text=separator, context="list"), "src/dozo/model/message.py", ""
+
+
+def _words() -> Iterator[tuple[Key, str, str]]:
+    for kind, words in WORDS.items():
+        for text in words.values():
+            yield Key(text=text, context=kind), "src/dozo/model/words.py", ""
 
 
 def _errors() -> Iterator[tuple[Key, str, str]]:
@@ -68,10 +80,6 @@ def _said(call: ast.Call, where: str) -> Iterator[Key]:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if isinstance(call.func, ast.Name):
         name = call.func.id
-    if name == "within":
-        context, text = (_written(argument, where) for argument in call.args)
-        yield Key(text=text, context=context)
-        return
     for number in _SAYING.get(name, ()):
         if number < len(call.args):
             yield Key(text=_written(call.args[number], where))

@@ -7,7 +7,7 @@ from typing import Any, cast, final
 from dozo.model.language import DEFAULT, translate
 
 Fact = str | int | float | bool | None
-SEPARATORS = (", ", "; ", " ")
+SEPARATORS = (", ", "; ")
 
 _FORM = "template"
 # The context of several texts in a row: the template is what stands between them.
@@ -33,11 +33,6 @@ class Message(str):
     def __new__(cls, template: str, /, **facts: Fact) -> "Message":
         """The sentence; raises ``KeyError`` when the template names what is not given."""
         return _made(template, facts, "")
-
-    @staticmethod
-    def within(context: str, template: str) -> "Message":
-        """A word that is one in English and several in another language, told by its context."""
-        return _made(template, {}, context)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _made, (self.template, self.facts, self.context)
@@ -102,6 +97,11 @@ def joined(parts: Iterable[str], separator: str = SEPARATORS[0]) -> Message:
 
 def _listed(separator: str, parts: Mapping[str, Fact]) -> str:
     return separator.join(str(part) for part in parts.values())
+
+
+def within(context: str, text: str) -> Message:
+    """A word that is one in English and several in another language, told by its context."""
+    return _made(text, {}, context)
 
 
 def counted(count: int, one: str, many: str, /, **facts: Fact) -> Message:
