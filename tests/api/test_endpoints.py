@@ -112,6 +112,7 @@ EXAMPLES: dict[str, tuple[str, Any, set[int]]] = {
         {"name": "dr", "vault": "/nowhere", "public_key": "dozo-site-x"},
         {400, 404},
     ),
+    "test_notifications": ("/site/notify-test", {}, {409}),
     "run_doctor": ("/doctor", None, {200}),
     "show_settings": ("/settings", None, {200}),
     "list_tenants": ("/tenants", None, {200}),
@@ -215,6 +216,9 @@ def test_every_operation_asks_for_its_right(world: World) -> None:
             continue
         # What is done to a recovery point is done to its snapshots.
         rights = {operation.value, operation.value.replace("recovery-point", "snapshot")}
+        if operation.group == "schedule":
+            # Who makes one may do what it does.
+            rights |= {"recovery-point.create", "recovery-point.delete"}
         response = ask(world, name, token_for(world.site, "operator", *rights), facts)
         assert response.status_code != 403, name
 

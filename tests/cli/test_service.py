@@ -247,6 +247,15 @@ def test_the_overview_and_the_site_are_shown(dozo: Dozo, served: Service) -> Non
         assert dozo("--home", served.home, *command, "--json").json is not None
 
 
+def test_a_test_message_is_sent_by_command(dozo: Dozo, served: Service) -> None:
+    done = dozo("--home", served.home, "site", "notify-test")
+    assert (done.code, "nobody would be told" in done.err) == (4, True)
+    path = served.home / "dozo.toml"
+    path.write_text(path.read_text().replace("urls = []", 'urls = ["json://127.0.0.1:1/x"]'))
+    done = dozo("--home", served.home, "site", "notify-test")
+    assert (done.code, "json://127.0.0.1" in done.out) == (6, True), done
+
+
 def test_tenants_their_policies_and_users(dozo: Dozo, served: Service, tmp_path: Path) -> None:
     home = served.home
     assert dozo("--home", home, "tenant", "create", "acme", "--policy", "kcps-v1").code == 0

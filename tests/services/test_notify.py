@@ -391,6 +391,11 @@ def test_a_test_message_says_which_address_takes_it(main: Site, receiver: Receiv
     with pytest.raises(Forbidden):
         notify.send_test(Scope(site, member))
     refusing.close()
+    with pytest.raises(notify.NobodyToTell):
+        notify.send_test(Scope(told(site), Actor.system()))
+    entries = main.catalog.audit_entries.filter(operation="notification.test")
+    assert [one.outcome for one in entries] == ["done", "refused", "refused"]
+    assert "hunter2" not in str(list(entries.values()))
 
 
 @pytest.mark.parametrize(

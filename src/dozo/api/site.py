@@ -10,9 +10,10 @@ from dozo.api.current import scope_of
 from dozo.api.fields import Name
 from dozo.api.paging import Text
 from dozo.api.routes import Body, ask, given, job, needs
-from dozo.services import by_hand, doctor, overview
+from dozo.services import by_hand, doctor, notify, overview
 from dozo.services.access import Operation
 from dozo.services.doctor import Finding
+from dozo.services.notify import TestResult
 from dozo.services.overview import (
     Overview,
     OwnSiteView,
@@ -142,6 +143,12 @@ def add_peer(request: HttpRequest, body: NewPeer) -> object:
         name=made.name, site_id=made.site_id, vault=made.vault, public_key=made.public_key
     )
     return Status(201, shown)
+
+
+@router.post("/site/notify-test", response=list[TestResult], **needs(Operation.NOTIFICATION_TEST))
+def test_notifications(request: HttpRequest) -> object:
+    """Send a test message to each address of `notify.urls`, and say which took it."""
+    return notify.send_test(scope_of(request))
 
 
 @router.get("/doctor", response=list[Finding], **needs(Operation.DOCTOR_RUN))

@@ -8,6 +8,7 @@ import typer
 
 from dozo.cli import following
 from dozo.cli.client import client_of
+from dozo.cli.exits import EXIT_CODES
 from dozo.cli.following import NoWait
 from dozo.cli.output import (
     AsJson,
@@ -21,6 +22,7 @@ from dozo.cli.output import (
     show_fields,
     size,
 )
+from dozo.model.errors import ErrorKind
 
 app = typer.Typer(help="Sites.", no_args_is_help=True)
 
@@ -109,6 +111,23 @@ def _key_text(given: str) -> str:
         return Path(given).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{given} is neither a public key nor a file: {error}") from None
+
+
+@app.command("notify-test")
+def notify_test(context: typer.Context, as_json: AsJson = False) -> None:
+    """Send a test message to each address that news goes to; exit code 6 if one takes none."""
+    with client_of(context) as client:
+        rows = client.post("/site/notify-test")
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ["address", "taken", "problem"],
+            [[row["address"], "yes" if row["taken"] else "no", row["problem"]] for row in rows],
+            empty="no addresses",
+        )
+    if not all(row["taken"] for row in rows):
+        raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
 
 
 @app.command()

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
-from dozo.model.errors import DozoError
+from dozo.model.errors import DozoError, ErrorKind
 from dozo.services import findings, sending
 from dozo.services.access import Operation, Scope
+from dozo.services.audit import recorded
 from dozo.services.findings import ONCE, Finding
 from dozo.services.sending import Tone
 from dozo.services.site import Site
@@ -172,9 +173,28 @@ class TestResult:
     problem: str = ""
 
 
+@dataclass(eq=False)
+class NobodyToTell(DozoError):
+    """There is no address to which news could go."""
+
+    code = "notify.nobody"
+    kind = ErrorKind.REFUSED
+    text = "notify.urls is empty: nobody would be told"
+    hint = "Write addresses into notify.urls of dozo.toml; docs/operations.md shows some."
+
+
 def send_test(scope: Scope) -> list[TestResult]:
-    """Send a test message to each address now. Raises ``Forbidden``."""
-    scope.permit(Operation.NOTIFICATION_TEST)
+    """Send a test message to each address now. Raises ``Forbidden``, :class:`NobodyToTell`."""
+    with recorded(scope, Operation.NOTIFICATION_TEST) as attempt:
+        scope.permit(Operation.NOTIFICATION_TEST)
+        if not scope.site.settings.notify:
+            raise NobodyToTell
+        results = _send_tests(scope)
+        attempt.detail["taken"] = {one.address: one.taken for one in results}
+    return results
+
+
+def _send_tests(scope: Scope) -> list[TestResult]:
     site = scope.site
     results = []
     for url in site.settings.notify:
