@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
             return 0
         case ["check"]:
             found = [problem for path, wanted in catalogs() for problem in problems(path, wanted)]
+            found += services.flaws(LANGUAGE)
             for problem in found:
                 print(problem, file=sys.stderr)
             return 1 if found else 0

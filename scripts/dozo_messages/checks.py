@@ -9,6 +9,8 @@ from pathlib import Path
 from dozo_messages import po_files
 from dozo_messages.po_files import Entry, Key
 
+# `state_word` and `names_text` are `state` and `names`, said in words of the language.
+_IN_WORDS = re.compile("_(word|text)$")
 _PERCENT = re.compile(r"%\(\w+\)[#0 +-]*[\d.]*[a-z]")
 
 
@@ -38,9 +40,9 @@ def _flaws(entry: Entry) -> Iterator[str]:
         found = _places(text)
         if found != asked:
             yield f"other placeholders ({', '.join(sorted(found ^ asked))})"
-        if text[:1].isspace() != entry.key.text[:1].isspace():
+        if text[:1].isspace() and not entry.key.text[:1].isspace():
             yield "another space at its beginning"
-        if text[-1:].isspace() != entry.key.text[-1:].isspace():
+        if text[-1:].isspace() and not entry.key.text[-1:].isspace():
             yield "another space at its end"
 
 
@@ -49,7 +51,7 @@ def _places(text: str) -> set[str]:
     if percent := set(_PERCENT.findall(text)):
         return percent
     try:
-        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        return {_IN_WORDS.sub("", name) for _, name, _, _ in string.Formatter().parse(text) if name}
     except ValueError:
         return set()
 

@@ -3,7 +3,9 @@
 import ast
 import importlib
 import pkgutil
+import string
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import dozo
@@ -11,6 +13,7 @@ from dozo.catalog.store import set_up_django
 from dozo.model.errors import all_errors
 from dozo.model.message import SEPARATORS
 from dozo.model.words import WORDS
+from dozo_messages import po_files
 from dozo_messages.po_files import Entry, Key
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +44,7 @@ def wanted() -> dict[Key, Entry]:
 
 
 def _separators() -> Iterator[tuple[Key, str, str]]:
+    yield Key(text="'{text}'"), "src/dozo/model/message.py", "a quoted name"
     for separator in SEPARATORS:
         yield Key(text=separator, context="list"), "src/dozo/model/message.py", ""
 
@@ -63,6 +67,19 @@ def _errors() -> Iterator[tuple[Key, str, str]]:
                 yield Key(text=error.text), place, error.code
             if error.hint:
                 yield Key(text=error.hint), place, error.code
+
+
+def flaws(language: str) -> Iterator[str]:
+    """Translations of errors' texts that name what the error does not have: one line each."""
+    there = {entry.key.text: entry for entry in po_files.read(catalog(language))}
+    for error in all_errors():
+        known = {*dir(error), *(field.name for field in fields(error))}
+        for template in (error.text, error.hint):
+            translated = there.get(template)
+            for text in translated.translations if translated else []:
+                for _, name, _, _ in string.Formatter().parse(text):
+                    if name and name.removeprefix("self.") not in known:
+                        yield f"{catalog(language)}: {error.code} has no {name}"
 
 
 def _messages(files: Iterable[Path]) -> Iterator[tuple[Key, str, str]]:

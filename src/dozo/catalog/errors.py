@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message, joined
+from dozo.model.words import word
 
 
 @dataclass(eq=False)
@@ -92,9 +94,14 @@ class Unknown(CatalogError):
     near: list[str] = field(default_factory=list)
 
     @property
+    def word_text(self) -> str:
+        """What is meant, in words."""
+        return word("object", self.word.replace(" ", "-"))
+
+    @property
     def near_text(self) -> str:
         """What there is, in brackets, when that is little enough to show."""
-        return f" (there is: {', '.join(self.near)})" if self.near else ""
+        return Message(" (there is: {names})", names=joined(self.near)) if self.near else ""
 
 
 @dataclass(eq=False)
@@ -150,9 +157,14 @@ class Ambiguous(CatalogError):
     candidates: list[str]
 
     @property
+    def word_text(self) -> str:
+        """What is meant, in words."""
+        return word("object", self.word.replace(" ", "-"))
+
+    @property
     def candidates_text(self) -> str:
         """The candidates in one line."""
-        return ", ".join(self.candidates)
+        return joined(self.candidates)
 
 
 @dataclass(eq=False)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message, joined
+from dozo.model.words import word
 
 
 @dataclass(eq=False)
@@ -54,9 +56,11 @@ class ServerUnknown(HypervisorError):
     def known_text(self) -> str:
         """The candidates in one line, cut short when there are many."""
         if not self.known:
-            return "none"
-        more = f" and {len(self.known) - 8} more" if len(self.known) > 8 else ""
-        return ", ".join(self.known[:8]) + more
+            return Message("none")
+        names = joined(self.known[:8])
+        if len(self.known) <= 8:
+            return names
+        return Message("{names} and {count} more", names=names, count=len(self.known) - 8)
 
 
 @dataclass(eq=False)
@@ -74,7 +78,7 @@ class DeviceUnknown(HypervisorError):
     @property
     def known_text(self) -> str:
         """The server's disks in one line."""
-        return ", ".join(self.known) or "none"
+        return joined(self.known) if self.known else Message("none")
 
 
 @dataclass(eq=False)
@@ -101,6 +105,11 @@ class ServerNotRunning(HypervisorError):
     server: str
     state: str
 
+    @property
+    def state_word(self) -> str:
+        """The state in words."""
+        return word("server", self.state)
+
 
 @dataclass(eq=False)
 class ServerRunning(HypervisorError):
@@ -113,6 +122,11 @@ class ServerRunning(HypervisorError):
     hint = "Stop the server first."
     server: str
     state: str
+
+    @property
+    def state_word(self) -> str:
+        """The state in words."""
+        return word("server", self.state)
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, cast, final
 
 from dozo.model.language import DEFAULT, translate
@@ -19,7 +20,8 @@ class Message(str):
     """A sentence that can be said in every language; as a ``str`` it is the English one.
 
     So it stands wherever a plain text did, and whoever shows it asks for ``text(language)``.
-    Templates are ``str.format`` templates over ``facts``, which are plain values or messages.
+    Templates are ``str.format`` templates over ``facts``: plain values, messages, or what ``str``
+    makes of anything else.
     ``scripts/messages`` finds them where they are written out: ``Message("…", …)``.
     """
 
@@ -30,7 +32,7 @@ class Message(str):
     context: str
     # The slots are filled by `_made`: a `str` takes nothing in `__init__`.
 
-    def __new__(cls, template: str, /, **facts: Fact) -> "Message":
+    def __new__(cls, template: str, /, **facts: object) -> "Message":
         """The sentence; raises ``KeyError`` when the template names what is not given."""
         return _made(template, facts, "")
 
@@ -57,11 +59,19 @@ class Message(str):
         return made
 
 
-def _made(template: str, facts: dict[str, Fact], context: str) -> Message:
-    text = _listed(template, facts) if context == _LIST else template.format(**facts)
+def _made(template: str, facts: Mapping[str, object], context: str) -> Message:
+    plain = {name: _plain(fact) for name, fact in facts.items()}
+    text = _listed(template, plain) if context == _LIST else template.format(**plain)
     made = str.__new__(Message, text)
-    made.template, made.facts, made.context = template, facts, context
+    made.template, made.facts, made.context = template, plain, context
     return made
+
+
+def _plain(fact: object) -> Fact:
+    """A fact that JSON can hold; a message stays one, an enumeration is told by its value."""
+    if isinstance(fact, Enum):
+        fact = fact.value
+    return fact if isinstance(fact, str | int | float | bool | None) else str(fact)
 
 
 def from_json(value: Any, fallback: str = "") -> str:
@@ -104,7 +114,7 @@ def within(context: str, text: str) -> Message:
     return _made(text, {}, context)
 
 
-def counted(count: int, one: str, many: str, /, **facts: Fact) -> Message:
+def counted(count: int, one: str, many: str, /, **facts: object) -> Message:
     """``one`` or ``many``, whichever fits ``{count}``; both are templates of :class:`Message`."""
     return Message(one if count == 1 else many, count=count, **facts)
 
@@ -125,7 +135,11 @@ def fill(template: str, language: str, *, context: str = "", **facts: Any) -> st
     if language == DEFAULT:
         return template.format(**facts)
     translated = translate(template, language, context=context)
-    return _Filler(language).vformat(translated, (), facts)
+    try:
+        return _Filler(language).vformat(translated, (), facts)
+    except (LookupError, AttributeError, ValueError):
+        # A translation of another version's template says less than none.
+        return template.format(**facts)
 
 
 class _Filler(string.Formatter):
@@ -135,6 +149,12 @@ class _Filler(string.Formatter):
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         # By name only: a template of this program numbers nothing.
         return super().get_value(str(key), args, kwargs)
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion == "r" and isinstance(value, str):
+            # Escaped as `repr` does it: names may hold what a terminal obeys.
+            return translate("'{text}'", self._language).format(text=repr(value)[1:-1])
+        return super().convert_field(value, conversion)
 
     def format_field(self, value: Any, format_spec: str) -> str:
         return cast("str", super().format_field(said(value, self._language), format_spec))

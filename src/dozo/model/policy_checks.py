@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .errors import DozoError, ErrorKind, Retry
+from .message import Message, joined
 from .policy import ParallelScope, Policy, RequiredCopies, RestoreKind, RestoreSites
 from .retention import Keep
 from .states import CaptureMode
 from .timing import Timing
+from .words import word
 
 
 @dataclass(eq=False)
@@ -32,6 +34,16 @@ class ModeRefused(PolicyRefused):
     hint: ClassVar[str] = "Allowed are: {self.allowed}. An operator can change {self.setting}."
     mode: str
     allowed: str
+
+    @property
+    def mode_word(self) -> str:
+        """The mode in words."""
+        return word("mode", self.mode)
+
+    @property
+    def allowed_text(self) -> str:
+        """The modes that are allowed, in words."""
+        return _in_words("mode", self.allowed)
 
 
 @dataclass(eq=False)
@@ -94,6 +106,16 @@ class ScheduleKindRefused(PolicyRefused):
     wanted: str
     allowed: str
 
+    @property
+    def wanted_word(self) -> str:
+        """The kind in words."""
+        return word("timing", self.wanted)
+
+    @property
+    def allowed_text(self) -> str:
+        """The kinds that are allowed, in words."""
+        return _in_words("timing", self.allowed)
+
 
 @dataclass(eq=False)
 class HooksRefused(PolicyRefused):
@@ -127,6 +149,16 @@ class RestoreKindRefused(PolicyRefused):
     hint: ClassVar[str] = "Allowed are: {self.allowed}."
     wanted: str
     allowed: str
+
+    @property
+    def wanted_word(self) -> str:
+        """The kind in words."""
+        return word("restore-kind", self.wanted)
+
+    @property
+    def allowed_text(self) -> str:
+        """The kinds that are allowed, in words."""
+        return _in_words("restore-kind", self.allowed)
 
 
 @dataclass(eq=False)
@@ -350,4 +382,11 @@ def sites_needed(policy: Policy, own: str, peers: Iterable[str]) -> frozenset[st
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(str(name) for name in names)) or "none"
+    found = sorted(str(name) for name in names)
+    return joined(found) if found else Message("none")
+
+
+def _in_words(kind: str, listed: str) -> str:
+    if not isinstance(listed, Message) or not listed.facts:
+        return listed
+    return joined([word(kind, name) for name in listed.facts.values()])

@@ -17,6 +17,7 @@ from django.db.models import Q
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.job_states import JobState
+from dozo.model.words import word
 from dozo.services import admission, audit
 from dozo.services.access import ActorKind
 from dozo.services.admission import Candidate, Decision, Lane, Limits
@@ -64,6 +65,11 @@ class JobEnded(DozoError):
     hint = "Nothing is left to cancel."
     job: str
     state: str
+
+    @property
+    def state_word(self) -> str:
+        """The state in words."""
+        return word("job", self.state)
 
 
 class Runner(Protocol):
