@@ -55,6 +55,18 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS: list[str] = []
+# The console's words: one catalog for each part of it, beside that part.
+LANGUAGES = [("en", "English"), ("ja", "日本語")]
+LANGUAGE_CODE = "en"
+USE_I18N = True
+LOCALE_PATHS = sorted(Path(__file__).parents[1].glob("console/*/locale"))
+# Whoever makes an address for a link makes it without the host.
+ALLOWED_HOSTS = ["*"]
+CSRF_COOKIE_NAME = "dozo_csrf"
+CSRF_COOKIE_AGE = None
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
 # The faces set the addresses of each request by themselves; Django wants a default.
 ROOT_URLCONF = "dozo.api.urls"
 USE_TZ = True

@@ -1,0 +1,28 @@
+"""What can be wrong with a request to the console before a service sees it."""
+
+from dataclasses import dataclass
+
+from dozo.model.errors import DozoError, ErrorKind
+
+
+@dataclass(eq=False)
+class FormStale(DozoError):
+    """A form that did not come from a page of this console, or from one that is too old."""
+
+    code = "console.form_stale"
+    kind = ErrorKind.FORBIDDEN
+    text = "this form is out of date, so nothing was done"
+    hint = "Go back, load the page again, and send the form once more."
+    reason: str
+
+
+@dataclass(eq=False)
+class FieldInvalid(DozoError):
+    """A field of a form holds what it cannot mean."""
+
+    code = "console.field_invalid"
+    kind = ErrorKind.USAGE
+    text = "the field {self.field!r} cannot be {self.value!r}"
+    hint = "Correct the field and send the form again."
+    field: str
+    value: str

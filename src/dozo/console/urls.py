@@ -1,0 +1,27 @@
+"""The addresses of the console, part by part."""
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+
+from dozo.console.shell import visit
+from dozo.console.shell.static import static
+from dozo.web.errors import RouteUnknown
+
+urlpatterns = [
+    path("static/<str:version>/<path:name>", static, name="static"),
+    path("", include("dozo.console.shell.urls")),
+]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
+    """An address that leads nowhere."""
+    return visit.refuse(request, RouteUnknown())
+
+
+handler400 = handler404
+handler403 = handler404
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """A defect outside of any page."""
+    return visit.unexpected(request, RuntimeError("outside of any page"))
