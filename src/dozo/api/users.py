@@ -52,8 +52,8 @@ class NewUser(Body):
     tenant: Text | None = None
     display_name: Text = ""
     email: Text = ""
-    language: Text = "en"
-    time_zone: Text = "UTC"
+    language: Text = Field("", description="Empty: as the browser has it.")
+    time_zone: Text = Field("", description="Empty: as the browser has it.")
     must_change_password: bool = True
 
 

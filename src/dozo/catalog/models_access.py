@@ -33,8 +33,9 @@ class User(AbstractBaseUser):
     username = models.CharField(unique=True, max_length=150)
     display_name = models.CharField(max_length=200, blank=True, default="")
     email = models.EmailField(blank=True, default="")
-    language = models.CharField(max_length=8, default="en")
-    time_zone = models.CharField(max_length=64, default="UTC")
+    # Empty: as the browser or the terminal has it.
+    language = models.CharField(max_length=8, blank=True, default="")
+    time_zone = models.CharField(max_length=64, blank=True, default="")
     role = models.CharField(
         max_length=16, choices=RoleChoice.choices, default=RoleChoice.MEMBER.value
     )

@@ -76,8 +76,10 @@ def create(
     ] = None,
     display_name: Annotated[str, typer.Option(help="The name for people.")] = "",
     email: Annotated[str, typer.Option(help="An address for news.")] = "",
-    language: Annotated[Language, typer.Option(help="en or ja.")] = Language.EN,
-    time_zone: Annotated[str, typer.Option(help="Such as Asia/Tokyo.")] = "UTC",
+    language: Annotated[
+        Language | None, typer.Option(help="en or ja; as their browser has it, unless given.")
+    ] = None,
+    time_zone: Annotated[str, typer.Option(help="Such as Asia/Tokyo.")] = "",
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +91,7 @@ def create(
         "tenant": tenant,
         "display_name": display_name,
         "email": email,
-        "language": language.value,
+        "language": language.value if language else "",
         "time_zone": time_zone,
     }
     with client_of(context) as client:

@@ -7,9 +7,23 @@ from dozo.console.shell import visit
 from dozo.console.shell.static import static
 from dozo.web.errors import RouteUnknown
 
+_PARTS = (
+    "shell",
+    "overview",
+    "servers",
+    "snapshots",
+    "restore",
+    "schedules",
+    "activity",
+    "site",
+    "people",
+    "account",
+    "guide",
+)
+
 urlpatterns = [
     path("static/<str:version>/<path:name>", static, name="static"),
-    path("", include("dozo.console.shell.urls")),
+    *[path("", include(f"dozo.console.{part}.urls")) for part in _PARTS],
 ]
 
 

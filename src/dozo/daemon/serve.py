@@ -19,7 +19,7 @@ from types import FrameType
 
 import uvicorn
 
-from dozo import api
+from dozo import api, console
 from dozo.daemon import listen, logs, systemd
 from dozo.daemon.around import App, Around, Endpoint
 from dozo.daemon.health import Health, Readiness
@@ -160,7 +160,7 @@ class _Service:
         self.stop.tell = lambda: loop.call_soon_threadsafe(asked.set)
         if self.stop.asked.is_set():
             return 0
-        app = application(self._current(), [api.FACE])
+        app = application(self._current(), [api.FACE, console.FACE])
         servers = [
             self._server(app, local=True, tls=None),
             self._server(app, local=False, tls=self.tls),

@@ -155,8 +155,8 @@ def create_user(
     tenant: str | None = None,
     display_name: str = "",
     email: str = "",
-    language: str = "en",
-    time_zone: str = "UTC",
+    language: str = "",
+    time_zone: str = "",
     must_change_password: bool = True,
 ) -> UserView:
     """Make a user; without ``tenant``, in the actor's own.
@@ -493,11 +493,11 @@ def _fill(
             raise UserInvalid("email", email, "it is not an address") from None
         row.email = email
     if language is not None:
-        if language not in LANGUAGES:
+        if language and language not in LANGUAGES:
             raise UserInvalid("language", language, f"choose of {', '.join(LANGUAGES)}")
         row.language = language
     if time_zone is not None:
-        if time_zone not in available_timezones():
+        if time_zone and time_zone not in available_timezones():
             raise UserInvalid("time zone", time_zone, "give a name such as Asia/Tokyo")
         row.time_zone = time_zone
 

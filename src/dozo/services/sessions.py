@@ -6,6 +6,7 @@ the password, make tokens), and it ends at a time, with the log-out, or with a n
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
@@ -15,6 +16,9 @@ from dozo.services.accounts import IssuedToken, TokenView, seal_token, token_vie
 from dozo.services.audit import audited
 from dozo.services.login import token_hash
 from dozo.services.site import Site
+
+if TYPE_CHECKING:
+    from dozo.catalog import models
 
 LONGEST_DAYS = 365
 
@@ -52,8 +56,15 @@ def open_session(
     site: Site, username: str, password: str, *, name: str = "", days: int = 7, source: str = ""
 ) -> IssuedToken:
     """Log in, for so many days. Raises ``LoginFailed``, ``LoginThrottled``."""
-    actor = login.login(site, username, password, source=source)
-    owner = site.catalog.users.get(username=username)
+    login.login(site, username, password, source=source)
+    owner = site.catalog.users.select_related("tenant").get(username=username)
+    return make_session(site, owner, name=name, days=days, source=source)
+
+
+def make_session(
+    site: Site, owner: "models.User", *, name: str = "", days: int = 7, source: str = ""
+) -> IssuedToken:
+    """A session for somebody who has shown to be that user."""
     row = site.catalog.tokens.model(
         name=(name or "login")[:200],
         owner=owner,
@@ -63,7 +74,7 @@ def open_session(
     )
     token = seal_token(row)
     detail = {"session": row.prefix, "expires_at": row.expires_at}
-    scope = Scope(site, actor, source=source)
+    scope = Scope(site, login.actor_of(owner), source=source)
     with audited(scope, Operation.SESSION_LOGIN, detail=detail) as attempt:
         row.save(using=site.catalog.alias, force_insert=True)
         attempt.on(owner)
@@ -98,8 +109,8 @@ def account(scope: Scope) -> AccountView:
         username=row.username if row else actor.name.rpartition(":")[2],
         display_name=row.display_name if row else "",
         email=row.email if row else "",
-        language=row.language if row else "en",
-        time_zone=row.time_zone if row else "UTC",
+        language=row.language if row else "",
+        time_zone=row.time_zone if row else "",
         role=actor.role.value,
         tenant=actor.tenant,
         must_change_password=actor.must_change_password,

@@ -1,6 +1,7 @@
 """Django's guard against forged requests, with cookies as safe as the connection."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
@@ -8,11 +9,13 @@ from django.utils.decorators import decorator_from_middleware
 
 from dozo.console.shell.errors import FormStale
 
+View = Callable[..., HttpResponse]
+
 
 class _Guard(CsrfViewMiddleware):
     """Raises :class:`FormStale` for a request that did not come from a page of the console."""
 
-    def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:  # noqa: ARG002
         raise FormStale(reason)
 
     def _set_csrf_cookie(self, request: HttpRequest, response: HttpResponse) -> None:
@@ -22,5 +25,5 @@ class _Guard(CsrfViewMiddleware):
             response.cookies[name]["secure"] = True
 
 
-guarded: Any = decorator_from_middleware(_Guard)
+guarded = cast("Callable[[View], View]", decorator_from_middleware(_Guard))
 """Wraps a view."""

@@ -1,0 +1,5 @@
+"""Addresses: tenants, users, policies."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,1 @@
+"""Giving data back, step by step."""

@@ -1,0 +1,1 @@
+"""Schedules: when what is snapshotted, and what stays."""

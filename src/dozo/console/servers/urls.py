@@ -1,0 +1,5 @@
+"""Addresses: servers and volumes."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,85 @@
+"""Coming in, going out, and the choice of language and looks."""
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from dozo.console.shell.visit import (
+    LANGUAGE,
+    SESSION,
+    THEME,
+    THEMES,
+    ZONE,
+    Visit,
+    open_page,
+    page,
+    render_open,
+    set_cookie,
+)
+from dozo.model import language
+from dozo.model.errors import DozoError
+from dozo.services import sessions
+from dozo.services.access import Operation
+from dozo.web.current import current_of, source_of
+from dozo.web.text import is_clean
+
+_YEAR_SECONDS = 365 * 86400
+_DAY_SECONDS = 86400
+_SESSION_DAYS = 1
+_REMEMBERED_DAYS = 14
+
+
+@open_page(methods=("GET", "POST"))
+def log_in(request: HttpRequest) -> HttpResponse:
+    """The form, and logging in."""
+    onward = _within(request.POST.get("next") or request.GET.get("next", ""))
+    if request.method != "POST":
+        return render_open(request, "shell/login.html", {"next": onward})
+    username = request.POST.get("username", "")
+    password = request.POST.get("password", "")
+    days = _REMEMBERED_DAYS if "remember" in request.POST else _SESSION_DAYS
+    try:
+        made = sessions.open_session(
+            current_of(request).site,
+            username if is_clean(username) else "",
+            password,
+            name="Admin Console",
+            days=days,
+            source=source_of(request),
+        )
+    except DozoError as error:
+        context = {"next": onward, "username": username, "problem": error}
+        return render_open(request, "shell/login.html", context, status=401)
+    response = HttpResponseRedirect(onward)
+    seconds = days * _DAY_SECONDS if days == _REMEMBERED_DAYS else None
+    set_cookie(request, response, SESSION, made.token, seconds=seconds)
+    zone = request.POST.get("zone", "")
+    if zone and len(zone) < 64 and is_clean(zone):
+        set_cookie(request, response, ZONE, zone, seconds=_YEAR_SECONDS)
+    return response
+
+
+@page(Operation.SESSION_LOGOUT, methods=("POST",))
+def log_out(visit: Visit) -> HttpResponse:
+    """End the session."""
+    sessions.close_session(visit.scope, visit.request.COOKIES[SESSION])
+    response = visit.go("/login?note=logged-out")
+    response.delete_cookie(SESSION)
+    return response
+
+
+@open_page(methods=("POST",))
+def preferences(request: HttpRequest) -> HttpResponse:
+    """Remember the chosen language or looks in this browser."""
+    response = HttpResponseRedirect(_within(request.POST.get("next", "")))
+    wanted, theme = request.POST.get("language"), request.POST.get("theme")
+    if wanted in language.LANGUAGES:
+        set_cookie(request, response, LANGUAGE, wanted, seconds=_YEAR_SECONDS)
+    if theme in THEMES:
+        set_cookie(request, response, THEME, theme, seconds=_YEAR_SECONDS)
+    return response
+
+
+def _within(address: str) -> str:
+    """An address of this console; anything else leads to the first page."""
+    fits = url_has_allowed_host_and_scheme(address, allowed_hosts=None)
+    return address if fits and address.startswith("/") and is_clean(address) else "/"

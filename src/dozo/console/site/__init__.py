@@ -1,0 +1,1 @@
+"""Sites, vaults, settings: running a site."""

@@ -1,0 +1,5 @@
+"""Addresses: sites, vaults, settings: running a site."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,1 @@
+"""Snapshots, recovery points and templates."""
