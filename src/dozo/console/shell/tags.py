@@ -101,7 +101,9 @@ def duration(value: float | timedelta | None) -> str:
         count, total = divmod(total, length)
         if count:
             parts.append(ngettext(one, many, count) % {"count": count})
-    return gettext(" ").join(parts[:2])
+    if len(parts) < 2:
+        return parts[0]
+    return gettext("%(larger)s %(smaller)s") % {"larger": parts[0], "smaller": parts[1]}
 
 
 def _counted() -> None:
