@@ -27,6 +27,7 @@ from .support.postgres import (
     postgres_url,
     pytest_generate_tests,
 )
+from .support.simulated import simulated
 
 # No example is timed: how long it takes tells the load of the machine, not the quality of the code.
 settings.register_profile("dozo", deadline=None)
@@ -63,5 +64,6 @@ __all__ = [
     "postgres_cluster",
     "postgres_url",
     "pytest_generate_tests",
+    "simulated",
     "small_disk",
 ]

@@ -7,7 +7,6 @@ import pytest
 from tests.services.domains import MIB, Machine, define, raw_bytes
 from tests.services.jobs import Service
 
-from dozo import hypervisor
 from dozo.model.policy_checks import RestoreKindRefused
 from dozo.services import attaching, inventory, power, snapshots
 
@@ -60,14 +59,14 @@ def test_row_15_four_steps_each_by_hand(host: Service, machine: Machine) -> None
     snapshots.delete(host.site, [taken])
     server = host.do("server.create", template="golden", name=new)
     assert not server["started"]
-    info = hypervisor.server(host.site.host, new)
+    info = host.site.host.server(new)
     assert (info.active, [disk.device for disk in info.disks]) == (False, ["vda"])
     assert image(server["volumes"][0]["path"]) == machine.content("vda")
 
     volume = host.do("volume.create", snapshot="data", name=f"{new}-data")
     assert image(volume["path"]) == machine.content("vdb")
     attaching.attach(host.site, attaching.plan_attach(host.site, f"{new}-data", new))
-    disk = hypervisor.server(host.site.host, new).disk("vdb")
+    disk = host.site.host.server(new).disk("vdb")
     assert (disk.device, disk.path, disk.serial) == ("vdb", volume["path"], "S-vdb")
     assert host.do("server.start", server=new)["state"] == "running"
     power.stop(host.site, new, timeout_seconds=0, force=True)
@@ -80,12 +79,12 @@ def test_row_15_restore_server_in_one_go(host: Service, machine: Machine, preset
     if preset == "kcps-v1":
         with pytest.raises(RestoreKindRefused, match="server"):
             host.ask("server.restore", **request)
-        assert [one.name for one in hypervisor.servers(host.site.host)].count(request["name"]) == 0
+        assert [one.name for one in host.site.host.servers()].count(request["name"]) == 0
         return
     made = host.do("server.restore", **request)
     assert [image(one["path"]) for one in made["volumes"]] == [
         machine.content("vda"),
         machine.content("vdb"),
     ]
-    info = hypervisor.server(host.site.host, str(request["name"]))
+    info = host.site.host.server(str(request["name"]))
     assert [disk.device for disk in info.disks] == ["vda", "vdb"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from dozo import hypervisor
 from dozo.model.progress import Progress
 from dozo.services import (
     leftovers,
@@ -112,7 +111,7 @@ def test_a_snapshot_leaves_nothing_and_keeps_the_tracking(
         machine.write(device, 0, 8 * MIB, 0x21)
     machine.start()
     first = take(host_site, machine)
-    before = [one.name for one in hypervisor.checkpoints(host_site.host, machine.uuid)]
+    before = [one.name for one in host_site.host.checkpoints(machine.uuid)]
     if not running:
         machine.kill()
     for device in machine.disks:
@@ -129,10 +128,10 @@ def test_a_snapshot_leaves_nothing_and_keeps_the_tracking(
         one.snapshot for one in first.snapshots
     }
     assert len(views.list_snapshots(host_site)) == 2
-    checkpoints = hypervisor.checkpoints(host_site.host, machine.uuid)
+    checkpoints = host_site.host.checkpoints(machine.uuid)
     assert [one.name for one in checkpoints] == before
     if running:
-        bitmaps = hypervisor.live_bitmaps(host_site.host, machine.uuid).values()
+        bitmaps = host_site.host.live_bitmaps(machine.uuid).values()
         assert {one.name for found in bitmaps for one in found} == set(before)
     again = take(host_site, machine)
     assert [one.full_reason for one in again.snapshots] == [None, None]
@@ -223,7 +222,7 @@ def test_a_restored_server_leaves_neither_images_nor_a_definition(
     plan = restore_server.plan(host_site, recovery_point=point.name, name=f"{machine.name}-new")
     with pytest.raises(Cancelled):
         restore_server.apply(host_site, plan, work=Cancelling(**work))
-    assert plan.name not in {one.name for one in hypervisor.servers(host_site.host)}
+    assert plan.name not in {one.name for one in host_site.host.servers()}
     assert pool_files(host_site) == []
     assert notes.read_all(host_site.settings.notes) == []
     assert len(restore_server.apply(host_site, plan).volumes) == 2

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from dozo import hypervisor
 from dozo.hypervisor import DiskInUse, GuestAgent
 from dozo.model import clock
 from dozo.model.states import CaptureMode, Consistency
@@ -70,11 +69,11 @@ def test_a_cancelled_snapshot_leaves_a_guest_that_goes_on(site: Site, module_gue
     def cancel() -> None:
         raise Cancelled("the snapshot")
 
-    before = hypervisor.checkpoints(site.host, module_guest.name)
+    before = site.host.checkpoints(module_guest.name)
     with pytest.raises(Cancelled):
         protect.apply(site, protect.plan_server(site, module_guest.name), work=Hooked(cancel))
     assert not GuestAgent.of(site.host, module_guest.name).is_frozen()
-    assert hypervisor.checkpoints(site.host, module_guest.name) == before
+    assert site.host.checkpoints(module_guest.name) == before
     assert site.vault.snapshots() == []
     assert leftovers.clean(site).lines == ()
     module_guest.sh("touch /srv/data/goes-on && sync && rm /srv/data/goes-on")

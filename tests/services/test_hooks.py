@@ -283,7 +283,7 @@ def test_a_hook_is_owed_while_the_agent_is_away(site: Site, guest: Any) -> None:
         assert not reached
     finally:
         guest.sh("systemctl start qemu-guest-agent.service")
-        hypervisor.wait_agent(site.host, guest.name, timeout_s=30)
+        site.host.wait_agent(guest.name, timeout_s=30)
     with hooks.around(site, server, params("mark", "unmark"), told):
         assert after_runs(guest) == 1
     assert after_runs(guest) == 2
@@ -291,7 +291,7 @@ def test_a_hook_is_owed_while_the_agent_is_away(site: Site, guest: Any) -> None:
 
 def away(site: Site, guest: Any) -> None:
     deadline = clock.monotonic() + 20
-    while hypervisor.server(site.host, guest.name).agent_connected:
+    while site.host.server(guest.name).agent_connected:
         assert clock.monotonic() < deadline
         clock.sleep(0.1)
 
@@ -307,7 +307,7 @@ def test_an_agent_that_runs_no_programs_says_so(site: Site, guest: Any) -> None:
         systemctl restart qemu-guest-agent
         """
     )
-    hypervisor.wait_agent(site.host, guest.name, timeout_s=30)
+    site.host.wait_agent(guest.name, timeout_s=30)
     try:
         with pytest.raises(AgentCannotExec, match="guest-exec is blocked"):
             GuestAgent.of(site.host, guest.name).start_program(["/bin/true"])
@@ -318,15 +318,15 @@ def test_an_agent_that_runs_no_programs_says_so(site: Site, guest: Any) -> None:
             pytest.fail("no snapshot without its hook")
     finally:
         guest.sh(f"rm {AGENT_CHANGES}; systemctl daemon-reload; systemctl restart qemu-guest-agent")
-        hypervisor.wait_agent(site.host, guest.name, timeout_s=30)
+        site.host.wait_agent(guest.name, timeout_s=30)
 
 
 @pytest.mark.guest
 def test_hooks_around_a_stop_and_a_start(site: Site, guest: Any) -> None:
     told = Told()
     with hooks.around(site, row(site, guest), params("mark", "unmark", 180), told):
-        hypervisor.stop(site.host, guest.name, timeout_s=120)
-        hypervisor.start(site.host, guest.name)
+        site.host.stop(guest.name, timeout_s=120)
+        site.host.start(guest.name)
     guest.wait_ready()
     assert "failed" not in told.steps[-1]
     assert guest.sh("ls /srv/data/marker 2>&1 || true").endswith("No such file or directory")
@@ -350,7 +350,7 @@ def test_killed_while_the_server_is_stopped_the_hook_runs_once_it_is_up_again(
                 die()
         """,
     )
-    assert not hypervisor.server(site.host, guest.name).active
+    assert not site.host.server(guest.name).active
     lines = leftovers.clean(site).lines
     assert any("started again" in line for line in lines)
     assert any("the hook unmark has still to run" in line for line in lines)
@@ -368,7 +368,7 @@ def test_a_server_that_is_off_has_no_hooks_and_owes_none(site: Site, guest: Any)
     try:
         told = Told()
         with hooks.around(site, server, params("mark", "unmark"), told):
-            hypervisor.stop(site.host, guest.name, timeout_s=120, force=True)
+            site.host.stop(guest.name, timeout_s=120, force=True)
         assert told.steps[-1].endswith("failed: the server is off")
         assert notes.read_all(site.settings.notes) == []
         with hooks.around(site, server, params("mark", "unmark"), told):

@@ -12,7 +12,6 @@ from uuid import uuid4
 import libvirt
 import pytest
 
-from dozo import hypervisor
 from dozo.model import clock
 from dozo.services import (
     inventory,
@@ -110,7 +109,7 @@ def test_killed_during_a_live_snapshot(host_site: Site, machine: Machine, *, bef
     assert no_job(machine)
     assert not [one for one in host_site.settings.scratch.rglob("*") if one.is_file()]
     assert notes.read_all(host_site.settings.notes) == []
-    assert len(hypervisor.checkpoints(host_site.host, machine.uuid)) == (1 if before else 0)
+    assert len(host_site.host.checkpoints(machine.uuid)) == (1 if before else 0)
     assert leftovers.clean(host_site).lines == ()
     made = protect.apply(host_site, protect.plan_server(host_site, machine.name))
     if before:
@@ -172,7 +171,7 @@ def test_killed_during_a_server_restore(host_site: Site, machine: Machine) -> No
     made = restore_server.apply(
         host_site, restore_server.plan(host_site, recovery_point="point", name=new)
     )
-    assert hypervisor.server(host_site.host, made.server).state == "stopped"
+    assert host_site.host.server(made.server).state == "stopped"
 
 
 @pytest.mark.libvirt
@@ -182,8 +181,8 @@ def test_killed_between_the_volumes_and_the_definition(host_site: Site, machine:
     run_until_killed(
         host_site,
         f"""
-        from dozo import hypervisor
-        hypervisor.define_server = lambda *a, **k: die()
+        from dozo.hypervisor import LibvirtHost
+        LibvirtHost.define_server = lambda *a, **k: die()
         plan = restore_server.plan(site, recovery_point="point", name={new!r})
         restore_server.apply(site, plan)
         """,
@@ -201,12 +200,12 @@ def test_killed_after_the_definition_and_renamed(host_site: Site, machine: Machi
     run_until_killed(
         host_site,
         f"""
-        from dozo import hypervisor
-        real = hypervisor.define_server
+        from dozo.hypervisor import LibvirtHost
+        real = LibvirtHost.define_server
         def define(*arguments, **options):
             real(*arguments, **options)
             die()
-        hypervisor.define_server = define
+        LibvirtHost.define_server = define
         plan = restore_server.plan(site, recovery_point="point", name={new!r})
         restore_server.apply(site, plan)
         """,

@@ -8,7 +8,6 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from dozo import hypervisor
 from dozo.hypervisor.errors import NotKnownUnmounted, ServerStopped
 from dozo.model.change_token import Reason
 from dozo.model.states import CaptureMode, Consistency, Tracking
@@ -46,7 +45,7 @@ def take(site: Site, machine: Machine, **options: object) -> Protected:
 
 
 def checkpoints(site: Site, machine: Machine) -> list[str]:
-    return [one.name for one in hypervisor.checkpoints(site.host, machine.uuid)]
+    return [one.name for one in site.host.checkpoints(machine.uuid)]
 
 
 def nothing_is_left(site: Site, machine: Machine) -> None:

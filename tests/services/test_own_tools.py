@@ -33,7 +33,7 @@ def take(site: Site, machine: Machine) -> Protected:
 
 
 def checkpoints(site: Site, machine: Machine) -> list[str]:
-    return [one.name for one in hypervisor.checkpoints(site.host, machine.uuid)]
+    return [one.name for one in site.host.checkpoints(machine.uuid)]
 
 
 def revert(machine: Machine) -> subprocess.CompletedProcess[str]:
@@ -59,8 +59,7 @@ def test_after_untrack_the_running_server_can_be_reverted(
         take(host_site, machine)
     snapshot(machine)
     if not tracked_first:
-        tracked = hypervisor.begin_live(
-            host_site.host,
+        tracked = host_site.host.begin_live(
             machine.uuid,
             [hypervisor.DiskPlan(device="vda", track=True)],
             settings=hypervisor.LiveSettings(
@@ -108,7 +107,7 @@ def test_auto_is_off_with_internal_snapshots_and_removes_the_checkpoint_from_bef
     snapshot(machine)
     made = take(host_site, machine)
     assert checkpoints(host_site, machine) == []
-    assert hypervisor.live_bitmaps(host_site.host, machine.uuid) == {}
+    assert host_site.host.live_bitmaps(machine.uuid) == {}
     assert {one.full_reason for one in made.snapshots} == {Reason.TRACKING_OFF.value}
     assert revert(machine).returncode == 0
     assert machine.running

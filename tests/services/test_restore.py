@@ -7,9 +7,16 @@ from typing import Any
 import libvirt
 import pytest
 
-from dozo import hypervisor, volumes
+from dozo import volumes
 from dozo.catalog.errors import VolumeUnknown
-from dozo.hypervisor import DeviceTaken, NameTaken, RestoringMark, ServerRunning, ServerStarted
+from dozo.hypervisor import (
+    DeviceTaken,
+    LibvirtHost,
+    NameTaken,
+    RestoringMark,
+    ServerRunning,
+    ServerStarted,
+)
 from dozo.model.states import Identity
 from dozo.model.volume_io import ByteTarget
 from dozo.services import (
@@ -89,7 +96,7 @@ def test_the_four_steps(host_site: Site, machine: Machine, point: Protected, new
     )
     assert (made.identity, made.started) == (Identity.COPY, False)
     assert made.server != machine.uuid
-    info = hypervisor.server(host_site.host, new_name)
+    info = host_site.host.server(new_name)
     assert [disk.device for disk in info.disks] == ["vda"]
     assert image_bytes(made.volumes[0].path) == machine.content("vda")
 
@@ -102,7 +109,7 @@ def test_the_four_steps(host_site: Site, machine: Machine, point: Protected, new
     done = attaching.attach(
         host_site, attaching.plan_attach(host_site, f"{new_name}-data", new_name)
     )
-    disk = hypervisor.server(host_site.host, new_name).disk("vdb")
+    disk = host_site.host.server(new_name).disk("vdb")
     assert (done.device, disk.bus, disk.serial) == ("vdb", "virtio", "S-vdb")
     with pytest.raises(VolumeAttached):
         attaching.plan_attach(host_site, f"{new_name}-data", machine.name)
@@ -179,7 +186,7 @@ def test_a_copy_beside_the_original(
     assert plan.identity is Identity.COPY
     made = restore_server.apply(host_site, plan)
     assert made.server != machine.uuid
-    info = hypervisor.server(host_site.host, new_name)
+    info = host_site.host.server(new_name)
     assert [disk.device for disk in info.disks] == ["vda", "vdb"]
     assert [Path(disk.path or "").parent for disk in info.disks] == [host_site.settings.pool] * 2
 
@@ -214,7 +221,7 @@ def test_a_restore_that_fails_leaves_neither_server_nor_images(
     def broken(*_: object, **__: object) -> str:
         raise NameTaken(name=new_name)
 
-    monkeypatch.setattr(hypervisor, "define_server", broken)
+    monkeypatch.setattr(LibvirtHost, "define_server", broken)
     with pytest.raises(NameTaken):
         restore_server.apply(host_site, plan)
     assert pool_files(host_site) == set()
@@ -264,13 +271,13 @@ def test_a_server_restored_twice_as_itself_keeps_the_first(
 def test_images_of_a_server_that_was_defined_all_the_same_stay(
     host_site: Site, point: Protected, new_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = hypervisor.define_server
+    real = LibvirtHost.define_server
 
     def defined_but(*arguments: Any, **options: Any) -> str:
         real(*arguments, **options)
         raise _Killed
 
-    monkeypatch.setattr(hypervisor, "define_server", defined_but)
+    monkeypatch.setattr(LibvirtHost, "define_server", defined_but)
     plan = restore_server.plan(host_site, recovery_point="point", name=new_name)
     with pytest.raises(_Killed):
         restore_server.apply(host_site, plan)
@@ -308,7 +315,7 @@ def test_in_place_writes_what_differs_and_keeps_what_was_there(
         out = tmp_path / f"{device}.raw"
         snapshots.to_file(host_site, done.safety_snapshot, out, format="raw")
         assert out.read_bytes() == changed
-    assert hypervisor.server(host_site.host, machine.name).metadata.restoring == ()
+    assert host_site.host.server(machine.name).metadata.restoring == ()
     assert power.start(host_site, machine.name).state == "running"
 
 
@@ -368,7 +375,7 @@ def test_a_half_restored_volume_keeps_its_server_from_starting(
         protect.plan_server(host_site, machine.name)
     with pytest.raises(VolumeRestoring):
         restore_in_place.plan(host_site, f"{machine.name}/vda", "point-vda")
-    marks = hypervisor.server(host_site.host, machine.name).metadata.restoring
+    marks = host_site.host.server(machine.name).metadata.restoring
     assert [mark.device for mark in marks] == ["vda"]
 
 
@@ -500,7 +507,7 @@ def test_what_changes_hands_is_let_alone_by_others(
 ) -> None:
     in_place = restore_in_place.plan(host_site, loose.volume, "point-vdb")
     attach = attaching.plan_attach(host_site, loose.volume, machine.name)
-    real = hypervisor.attach
+    real = LibvirtHost.attach
 
     def attach_late(*arguments: Any) -> str:
         with pytest.raises(Busy):
@@ -509,7 +516,7 @@ def test_what_changes_hands_is_let_alone_by_others(
             restore_in_place.apply(host_site, in_place)
         return real(*arguments)
 
-    monkeypatch.setattr(hypervisor, "attach", attach_late)
+    monkeypatch.setattr(LibvirtHost, "attach", attach_late)
     attaching.attach(host_site, attach)
     row = host_site.catalog.volume(loose.volume)
     with pytest.raises(VolumeAttached):
@@ -528,13 +535,13 @@ def test_a_plan_to_attach_what_was_deleted_since_is_refused(
     attaching.delete_volume(host_site, loose.volume)
     with pytest.raises(VolumeUnknown):
         attaching.attach(host_site, attach)
-    assert len(hypervisor.server(host_site.host, machine.name).disks) == 2
+    assert len(host_site.host.server(machine.name).disks) == 2
 
 
 def test_foreign_images_are_not_deleted(host_site: Site, machine: Machine) -> None:
     with pytest.raises(VolumeForeign):
         power.delete(host_site, machine.name, volumes_too=True)
-    assert hypervisor.server(host_site.host, machine.name).state == "stopped"
+    assert host_site.host.server(machine.name).state == "stopped"
     with pytest.raises(VolumeAttached):
         attaching.delete_volume(host_site, f"{machine.name}/vda")
     power.delete(host_site, machine.name)
@@ -547,8 +554,7 @@ def test_a_mark_that_only_the_domain_has_is_believed(
     host_site: Site, machine: Machine, point: Protected
 ) -> None:
     snapshot = point.snapshots[0].snapshot
-    hypervisor.mark_restoring(
-        host_site.host,
+    host_site.host.mark_restoring(
         machine.uuid,
         RestoringMark(device="vda", path=str(machine.disks["vda"].path), snapshot=snapshot),
     )
@@ -588,8 +594,8 @@ def test_a_mark_that_names_another_volume_s_snapshot_is_not_resumed(
 ) -> None:
     of_vda = next(one.snapshot for one in point.snapshots if one.device == "vda")
     path = str(machine.disks["vdb"].path)
-    hypervisor.mark_restoring(
-        host_site.host, machine.uuid, RestoringMark(device="vdb", path=path, snapshot=of_vda)
+    host_site.host.mark_restoring(
+        machine.uuid, RestoringMark(device="vdb", path=path, snapshot=of_vda)
     )
     with pytest.raises(MarkOfOther, match="vda"):
         restore_in_place.plan_resume(host_site, f"{machine.name}/vdb")

@@ -1,4 +1,7 @@
-"""Libvirt and QEMU: inventory, capture, guest agent, attach, start. The only user of libvirt."""
+"""Libvirt and QEMU: inventory, capture, guest agent, attach, start. The only user of libvirt.
+
+``connect`` gives a :class:`Hypervisor`: libvirt's, or a simulated one for tests and for planning.
+"""
 
 from dozo.hypervisor.agent import GuestAgent, wait_agent
 from dozo.hypervisor.attachment import DEFAULT_BUS, DiskAttachment, attach, detach
@@ -36,6 +39,7 @@ from dozo.hypervisor.errors import (
     ServerStarted,
     ServerStopped,
     ServerUnknown,
+    SimulationFailed,
     StandstillUnproven,
     StopTimedOut,
     UuidTaken,
@@ -51,6 +55,7 @@ from dozo.hypervisor.in_use import Unmounted
 from dozo.hypervisor.inventory import DiskUse, ServerInfo, disk_uses, server, servers
 from dozo.hypervisor.kvm import kvm_works
 from dozo.hypervisor.leftovers import clean_leftovers
+from dozo.hypervisor.libvirt_host import LibvirtHost
 from dozo.hypervisor.live import DiskPlan, LiveCapture, LiveExport, LiveSettings
 from dozo.hypervisor.machines import define_server, destroy, start, stop, undefine
 from dozo.hypervisor.metadata import (
@@ -61,6 +66,8 @@ from dozo.hypervisor.metadata import (
     set_tracking,
 )
 from dozo.hypervisor.offline_watch import OfflineWatch
+from dozo.hypervisor.opening import connect
+from dozo.hypervisor.port import Capture, Hypervisor, Standstill
 from dozo.hypervisor.qemu_user import qemu_user_refusal
 from dozo.hypervisor.server_state import ServerState, read_state
 from dozo.hypervisor.tracking import (
@@ -85,6 +92,7 @@ __all__ = [
     "AgentRefused",
     "AlreadyAttached",
     "BackupJobGone",
+    "Capture",
     "CaptureFailed",
     "CaptureLost",
     "Checkpoint",
@@ -102,8 +110,10 @@ __all__ = [
     "Freeze",
     "GuestAgent",
     "Host",
+    "Hypervisor",
     "HypervisorError",
     "LibvirtFailed",
+    "LibvirtHost",
     "LibvirtUnavailable",
     "LiveCapture",
     "LiveExport",
@@ -126,7 +136,9 @@ __all__ = [
     "ServerState",
     "ServerStopped",
     "ServerUnknown",
+    "SimulationFailed",
     "StaleBitmap",
+    "Standstill",
     "StandstillUnproven",
     "StopTimedOut",
     "Unmounted",
@@ -138,6 +150,7 @@ __all__ = [
     "checkpoints",
     "clean_leftovers",
     "clear_restoring",
+    "connect",
     "define_server",
     "delete_checkpoint",
     "destroy",

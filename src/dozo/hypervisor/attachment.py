@@ -54,7 +54,8 @@ def attach(host: Host, server: str, disk: DiskAttachment) -> str:
         raise DeviceTaken(server=name, device=disk.device)
     device: str = disk.device or free_device(disk.bus, taken)
     with translated(host, f"attach {disk.path} to", name):
-        domain.attachDeviceFlags(_disk_xml(disk, device), _flags(domain))
+        text = ET.tostring(disk_element(disk, device), encoding="unicode")
+        domain.attachDeviceFlags(text, _flags(domain))
     return device
 
 
@@ -144,7 +145,8 @@ def _flags(domain: Any) -> int:
     return flags
 
 
-def _disk_xml(disk: DiskAttachment, device: str) -> str:
+def disk_element(disk: DiskAttachment, device: str) -> ET.Element:
+    """The ``<disk>`` of a definition."""
     is_block = disk.path.startswith("/dev/")
     element = ET.Element("disk", type="block" if is_block else "file", device="disk")
     ET.SubElement(element, "driver", name="qemu", type=disk.format)
@@ -152,4 +154,4 @@ def _disk_xml(disk: DiskAttachment, device: str) -> str:
     ET.SubElement(element, "target", dev=device, bus=disk.bus)
     if disk.serial:
         ET.SubElement(element, "serial").text = disk.serial
-    return ET.tostring(element, encoding="unicode")
+    return element

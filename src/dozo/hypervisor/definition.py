@@ -129,15 +129,10 @@ def _rewrite_metadata(domain: ET.Element) -> None:
 
     Whose it is follows from whose the restored volumes are, not from what an old definition says.
     """
-    holder = domain.find("metadata")
-    if holder is None:
+    if domain.find("metadata") is None:
         return
     ours = metadata.from_definition(domain)
-    for element in holder.findall(f"{{{metadata.NAMESPACE}}}server"):
-        holder.remove(element)
-    kept = replace(ours, restoring=(), tenant="")
-    if kept != metadata.ServerMetadata():
-        holder.append(metadata.to_element(kept))
+    metadata.put_into(domain, replace(ours, restoring=(), tenant=""))
 
 
 def _rewrite_firmware(domain: ET.Element, new: NewDefinition) -> None:

@@ -42,6 +42,19 @@ class LibvirtFailed(HypervisorError):
 
 
 @dataclass(eq=False)
+class SimulationFailed(HypervisorError):
+    """The simulated hypervisor could not do what was asked."""
+
+    code = "hypervisor.simulation_failed"
+    retry = Retry.LATER
+    text = "the simulated hypervisor could not {self.action} {self.server}: {self.reason}"
+    hint = "Look at the image that the message names: is it there, and does nothing else use it?"
+    action: str
+    server: str
+    reason: str
+
+
+@dataclass(eq=False)
 class ServerUnknown(HypervisorError):
     """No server has that name or UUID."""
 

@@ -81,6 +81,17 @@ def clear_restoring(host: Host, server: str, path: str) -> None:
         _write(host, server, replace(metadata, restoring=others))
 
 
+def put_into(domain: ET.Element, metadata: ServerMetadata) -> None:
+    """Write the element into a definition, in place of what stood there."""
+    holder = domain.find("metadata")
+    if holder is None:
+        holder = ET.SubElement(domain, "metadata")
+    for element in holder.findall(f"{{{NAMESPACE}}}server"):
+        holder.remove(element)
+    if metadata != ServerMetadata():
+        holder.append(to_element(metadata))
+
+
 def to_element(metadata: ServerMetadata) -> ET.Element:
     """The element that stands in the definition."""
     element = ET.Element(f"{{{NAMESPACE}}}server", tracking=metadata.tracking.value)

@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dozo import hypervisor
 from dozo.hypervisor import DiskAttachment
 from dozo.services import found, inventory, notes, pool_use
 from dozo.services.errors import (
@@ -111,8 +110,7 @@ def attach(site: Site, plan: AttachPlan) -> Attachment:
         require_unattached(row)
         if row.path != plan.path:
             raise VolumeGone(row.name)
-        hypervisor.attach(
-            site.host,
+        site.host.attach(
             server.uuid,
             DiskAttachment(
                 path=plan.path,
@@ -163,7 +161,7 @@ def detach(site: Site, volume_reference: str, server_reference: str) -> Attachme
         row = found.volume(site, str(row.volume_id))
         _require_attached(row, server)
         done = _attachment(row, server)
-        hypervisor.detach(site.host, server.uuid, row.device)
+        site.host.detach(server.uuid, row.device)
         inventory.sync(site)
     return done
 

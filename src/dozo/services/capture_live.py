@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
-from dozo import hypervisor, volumes
-from dozo.hypervisor import DiskPlan, Freeze, LiveCapture, LiveSettings, Unmounted
+from dozo import volumes
+from dozo.hypervisor import Capture, DiskPlan, Freeze, LiveSettings, StaleBitmap, Unmounted
 from dozo.hypervisor.errors import CaptureFailed, HypervisorError
 from dozo.model.change_token import Evidence, Reason
 from dozo.model.states import CaptureMode
@@ -43,13 +43,13 @@ def opened(site: Site, plan: CapturePlan, work: Work) -> Iterator[Opened]:
                 if not plan.track:
                     # The setting, or a snapshot of libvirt's own, which a checkpoint would
                     # endanger, may be newer than the last checkpoint.
-                    hypervisor.untrack(site.host, uuid)
+                    site.host.untrack(uuid)
 
         yield Opened(
             instant=capture.instant,
             consistency=capture.consistency,
             volumes=found,
-            attachments=state_files.to_attachments(hypervisor.read_state(site.host, uuid)),
+            attachments=state_files.to_attachments(site.host.read_state(uuid)),
             check=capture.check,
             check_now=partial(capture.check, now=True),
             stored=stored,
@@ -66,9 +66,9 @@ class _Evidence:
         uuid = plan.server_uuid or ""
         self._allowed = plan.track
         self._images = {one.device: _image(one) for one in plan.volumes}
-        self._checkpoints = [one.name for one in hypervisor.checkpoints(site.host, uuid)]
-        self._bitmaps = hypervisor.live_bitmaps(site.host, uuid)
-        self._snapshots = hypervisor.live_internal_snapshots(site.host, uuid)
+        self._checkpoints = [one.name for one in site.host.checkpoints(uuid)]
+        self._bitmaps = site.host.live_bitmaps(uuid)
+        self._snapshots = site.host.live_internal_snapshots(uuid)
 
     def image(self, plan: VolumePlan) -> ImageInfo | None:
         """The volume's image; None where it is no file or device of this host."""
@@ -111,7 +111,7 @@ def _image(plan: VolumePlan) -> ImageInfo | None:
 
 def _begin(
     site: Site, plan: CapturePlan, verdicts: dict[str, Hint], evidence: _Evidence
-) -> tuple[LiveCapture, dict[str, Hint]]:
+) -> tuple[Capture, dict[str, Hint]]:
     """Begin the capture; where libvirt rejects a checkpoint after all, once more without any."""
     try:
         return _begin_with(site, plan, verdicts, evidence), verdicts
@@ -129,10 +129,9 @@ def _begin(
 
 def _begin_with(
     site: Site, plan: CapturePlan, verdicts: dict[str, Hint], evidence: _Evidence
-) -> LiveCapture:
+) -> Capture:
     unmounted = plan.mode is CaptureMode.UNMOUNTED
-    return hypervisor.begin_live(
-        site.host,
+    return site.host.begin_live(
         plan.server_uuid or "",
         [
             DiskPlan(
@@ -156,7 +155,7 @@ def _begin_with(
 
 def _open(
     stack: ExitStack,
-    capture: LiveCapture,
+    capture: Capture,
     plan: VolumePlan,
     verdict: Hint,
     after: _Evidence,
@@ -186,7 +185,7 @@ def _open(
     )
 
 
-def _remove(stale: tuple[hypervisor.StaleBitmap, ...]) -> None:
+def _remove(stale: tuple[StaleBitmap, ...]) -> None:
     """Remove bitmaps from the images of a server that stopped meanwhile."""
     for bitmap in stale:
         # A bitmap that stays does no harm: names are never used twice, `untrack` finds it.

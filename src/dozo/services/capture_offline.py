@@ -8,8 +8,8 @@ attached to nothing is locked instead: nobody is expected to start on it.
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from dozo import hypervisor, volumes
-from dozo.hypervisor import OfflineWatch, StandstillUnproven
+from dozo import volumes
+from dozo.hypervisor import Standstill, StandstillUnproven
 from dozo.model import clock
 from dozo.model.states import Consistency
 from dozo.services import hints, state_files
@@ -32,17 +32,13 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
         checkpoints: frozenset[str] = frozenset()
         watch = None
         if plan.server_uuid is not None:
-            watch = stack.enter_context(OfflineWatch(site.host, plan.server_uuid))
-            info = hypervisor.server(site.host, plan.server_uuid)
+            watch = stack.enter_context(site.host.standstill(plan.server_uuid))
+            info = site.host.server(plan.server_uuid)
             consistency = info.offline_consistency
             if info.not_clean:
                 remarks["not_clean"] = info.not_clean
-            attachments = state_files.to_attachments(
-                hypervisor.read_state(site.host, plan.server_uuid)
-            )
-            checkpoints = frozenset(
-                one.name for one in hypervisor.checkpoints(site.host, plan.server_uuid)
-            )
+            attachments = state_files.to_attachments(site.host.read_state(plan.server_uuid))
+            checkpoints = frozenset(one.name for one in site.host.checkpoints(plan.server_uuid))
         images = _Images(stack, watch)
         found = [
             _open(images.open(one), one, checkpoints=checkpoints, allowed=plan.track)
@@ -63,7 +59,7 @@ def opened(site: Site, plan: CapturePlan) -> Iterator[Opened]:
 class _Images:
     """The opened images, and what there is to say that nobody wrote to them."""
 
-    def __init__(self, stack: ExitStack, watch: OfflineWatch | None) -> None:
+    def __init__(self, stack: ExitStack, watch: Standstill | None) -> None:
         self._stack = stack
         self._watch = watch
         self._standing: list[StandingImage] = []

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from dozo import hypervisor
-from dozo.hypervisor import Host
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import notes
@@ -127,8 +126,15 @@ def _hypervisor(home: Path) -> Iterator[Finding]:
     with contextlib.suppress(DozoError):
         uri = site_settings.load(home).libvirt
     try:
-        with Host.connect(uri) as host:
-            servers = hypervisor.servers(host)
+        with contextlib.closing(hypervisor.connect(uri)) as host:
+            servers = host.servers()
+            if host.simulated:
+                yield _warning(
+                    "hypervisor",
+                    f"{uri} is simulated, with {len(servers)} servers: no real server is protected",
+                    "For real servers set `libvirt` under [hypervisor] in dozo.toml.",
+                )
+                return
             yield _ok("libvirt", f"{uri}: {len(servers)} servers")
             running = [one for one in servers if one.state == "running"]
             silent = [one.name for one in running if not one.agent_connected]
@@ -231,8 +237,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 def _refusal(settings: Settings, folder: Path) -> str:
     """Why QEMU's user cannot use a folder; empty where it can, or where nobody can say."""
     try:
-        with Host.connect(settings.libvirt) as host:
-            return hypervisor.qemu_user_refusal(host, folder) or ""
+        with contextlib.closing(hypervisor.connect(settings.libvirt)) as host:
+            return host.folder_refusal(folder) or ""
     except DozoError:
         return ""
 

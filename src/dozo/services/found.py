@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dozo import hypervisor
 from dozo.hypervisor import ServerInfo, ServerRunning
 from dozo.services import inventory
 from dozo.services.errors import ManagedSave
@@ -42,7 +41,7 @@ def server(site: Site, reference: str) -> FoundServer:
     """A server on this site's hypervisor. Raises ``ServerUnknown``, ``LibvirtUnavailable``."""
     inventory.sync(site)
     row = site.catalog.server(reference, present=True)
-    return FoundServer(row=row, info=hypervisor.server(site.host, str(row.uuid)))
+    return FoundServer(row=row, info=site.host.server(str(row.uuid)))
 
 
 def volume(site: Site, reference: str) -> "models.Volume":

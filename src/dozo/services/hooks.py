@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dozo import hypervisor
 from dozo.hypervisor import (
     AgentCannotExec,
     AgentRefused,
@@ -104,7 +103,7 @@ def around(
         return
     uuid = str(server.uuid)
     _settle_owed(site, server, work)
-    if not hypervisor.server(site.host, uuid).active:
+    if not site.host.server(uuid).active:
         work.step(f"server {server.name} is off: no hooks run")
         yield
         return
@@ -255,9 +254,9 @@ def _finish(
 ) -> _Outcome:
     """Wait for the agent, do ``first``, run a second hook."""
     try:
-        if not hypervisor.server(site.host, uuid).active:
+        if not site.host.server(uuid).active:
             return _Outcome(owed=_starts_again(site, uuid), problem="the server is off")
-        hypervisor.wait_agent(site.host, uuid, timeout_s=agent_s)
+        site.host.wait_agent(uuid, timeout_s=agent_s)
         first()
         end = _run(site, uuid, hook, timeout_s)
     except (AgentRefused, AgentCannotExec, ServerUnknown) as error:
@@ -295,8 +294,8 @@ def _end_before(site: Site, note: Note, uuid: str, timeout_s: float) -> None:
         hook = _find(site, str(note.body.get("before", "")))
     if hook is None or not isinstance(program, int):
         return
-    hypervisor.stop_program(
-        site.host, uuid, program, posix=hook.command[0].startswith("/"), timeout_s=timeout_s
+    site.host.stop_program(
+        uuid, program, posix=hook.command[0].startswith("/"), timeout_s=timeout_s
     )
 
 
@@ -307,9 +306,7 @@ def _run(
     timeout_s: float,
     started: Callable[[int], None] = lambda _pid: None,
 ) -> ProgramEnd:
-    return hypervisor.run_program(
-        site.host, uuid, hook.command, timeout_s=timeout_s, started=started
-    )
+    return site.host.run_program(uuid, hook.command, timeout_s=timeout_s, started=started)
 
 
 def _problem(end: ProgramEnd) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from dozo import hypervisor, volumes
+from dozo import volumes
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.services import tags
 from dozo.services.pool import READY, Pool, PoolImage
@@ -29,7 +29,7 @@ class InventoryReport:
 
 def sync(site: Site) -> InventoryReport:
     """Look at every server of the hypervisor. Raises ``LibvirtUnavailable``."""
-    found = hypervisor.servers(site.host)
+    found = site.host.servers()
     with site.catalog.turn("inventory"):
         before = {row.uuid: row.name for row in site.catalog.servers.filter(present=True)}
         matcher = _Matcher(site)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dozo import hypervisor, volumes
+from dozo import volumes
 from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
@@ -73,7 +73,7 @@ def _clean_captures(site: Site) -> list[str]:
     if not directory.is_dir() or not any(directory.iterdir()):
         return []
     try:
-        reports = hypervisor.clean_leftovers(site.host, directory)
+        reports = site.host.clean_leftovers(directory)
     except DozoError as error:
         return [f"a live capture was interrupted and cannot be cleaned up now: {error}"]
     for bitmap in (one for report in reports for one in report.stale_bitmaps):
@@ -188,7 +188,7 @@ def _discard_images(site: Site, note: Note) -> str:
     images = [one for one in found if one is not None]
     used = pool_use.users(site)
     servers = {name for one in images if (name := pool_use.user(used, one.path)) is not None}
-    names = {info.name for info in hypervisor.servers(site.host)}
+    names = {info.name for info in site.host.servers()}
     if servers or note.body.get("server") in names:
         called = ", ".join(sorted(servers)) or note.body.get("server")
         return f" after the server was defined; look at server {called} before you start it"

@@ -26,7 +26,7 @@ _LATELY = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something that needs attention: a server, a job, or a snapshot's copy."""
+    """Something that needs attention: the site, a server, a job, or a snapshot's copy."""
 
     kind: str
     object: str
@@ -45,6 +45,8 @@ class Overview:
 
     at: datetime
     site: str
+    # The hypervisor is a simulation: whatever the counts say, no real server is protected.
+    simulated: bool
     servers: Mapping[str, int]
     volumes: int
     snapshots: int
@@ -124,10 +126,11 @@ def overview(scope: Scope) -> Overview:
         for one in judged
         if one.state is not Protection.PROTECTED
     ]
-    notices = [*_damaged(scope), *_jobs_in_trouble(scope), *notices]
+    notices = [*_simulated(scope), *_damaged(scope), *_jobs_in_trouble(scope), *notices]
     return Overview(
         at=clock.now(),
         site=scope.site.settings.name,
+        simulated=scope.site.settings.simulated,
         servers={state.value: counts.get(state.value, 0) for state in Protection},
         volumes=scope.volumes.exclude(state="gone").count(),
         snapshots=scope.snapshots.filter(deleted_at=None).count(),
@@ -136,6 +139,21 @@ def overview(scope: Scope) -> Overview:
         copies=copies(scope),
         attention=tuple(notices[:_MOST_NOTICES]),
     )
+
+
+def _simulated(scope: Scope) -> list[Notice]:
+    if not scope.site.settings.simulated:
+        return []
+    return [
+        Notice(
+            kind="site",
+            object=scope.site.settings.site_id,
+            name=scope.site.settings.name,
+            tenant=None,
+            text="the hypervisor is simulated: no real server is protected",
+            since=None,
+        )
+    ]
 
 
 def _jobs(scope: Scope) -> dict[str, int]:

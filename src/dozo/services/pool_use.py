@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dozo import hypervisor, volumes
+from dozo import volumes
 from dozo.services.site import Site
 from dozo.volumes import VolumeError
 
@@ -16,7 +16,7 @@ def users(site: Site) -> dict[str, str]:
     """
     return {
         os.path.realpath(path): info.name
-        for info in hypervisor.servers(site.host)
+        for info in site.host.servers()
         for disk in info.disks
         if disk.path
         for path in (disk.path, *_underneath(disk.path, disk.format))

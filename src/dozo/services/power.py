@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dozo import hypervisor
 from dozo.model import clock
 from dozo.services import attaching, found, inventory, notes
 from dozo.services.errors import ServerBusy, VolumeForeign, VolumeRestoring
@@ -38,7 +37,7 @@ def start(site: Site, reference: str, *, fail_snapshot: bool = False) -> ServerS
         if not (fail_snapshot and note.body.get("kind") == "snapshot"):
             raise ServerBusy(server.row.name, note.work, note.since)
         _make_way(note, server.row.name)
-    hypervisor.start(site.host, server.uuid)
+    site.host.start(server.uuid)
     return _state(site, server.uuid)
 
 
@@ -64,7 +63,7 @@ def stop(
     """Ask the guest to shut down and wait; with ``force`` the power is cut after the wait."""
     server = found.server(site, reference)
     if server.info.active:
-        hypervisor.stop(site.host, server.uuid, timeout_s=timeout_seconds, force=force, look=look)
+        site.host.stop(server.uuid, timeout_s=timeout_seconds, force=force, look=look)
     return _state(site, server.uuid)
 
 
@@ -87,7 +86,7 @@ def delete(site: Site, reference: str, *, volumes_too: bool = False) -> ServerSt
         for row in rows:
             if not row.created_here:
                 raise VolumeForeign(row.name, row.path)
-        hypervisor.undefine(site.host, server.uuid)
+        site.host.undefine(server.uuid)
         inventory.sync(site)
         for row in rows:
             row.refresh_from_db()
@@ -103,5 +102,5 @@ def delete(site: Site, reference: str, *, volumes_too: bool = False) -> ServerSt
 
 def _state(site: Site, uuid: str) -> ServerState:
     inventory.sync(site)
-    info = hypervisor.server(site.host, uuid)
+    info = site.host.server(uuid)
     return ServerState(server=uuid, name=info.name, state=info.state)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dozo import hypervisor
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.model import change_token, clock
 from dozo.model.change_token import Reason
@@ -72,7 +71,7 @@ def plan_server(
     """
     inventory.sync(site)
     row = site.catalog.server(reference, present=True)
-    info = hypervisor.server(site.host, str(row.uuid))
+    info = site.host.server(str(row.uuid))
     wanted = [_volume_of(site, row, one) for one in volumes]
     chosen = {one.device for one in wanted}
     left_out = [
@@ -134,7 +133,7 @@ def plan_volume(
             site, volume, name=name, mode=mode, full=full, schedule_id=schedule_id, keep=keep
         )
     row = volume.server
-    info = hypervisor.server(site.host, str(row.uuid))
+    info = site.host.server(str(row.uuid))
     return _plan_attached(
         site,
         row,

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dozo import hypervisor, volumes
-from dozo.hypervisor import RestoringMark
+from dozo import volumes
+from dozo.hypervisor import RestoringMark, Standstill
 from dozo.services import attaching, found, notes, protect
 from dozo.services.capture_plan import CapturePlan
 from dozo.services.errors import (
@@ -202,10 +202,10 @@ def _hold(stack: ExitStack, site: Site, plan: InPlacePlan) -> notes.HeldNote:
     return note
 
 
-def _watch(stack: ExitStack, site: Site, plan: InPlacePlan) -> hypervisor.OfflineWatch | None:
+def _watch(stack: ExitStack, site: Site, plan: InPlacePlan) -> Standstill | None:
     if plan.server is None:
         return None
-    return stack.enter_context(hypervisor.OfflineWatch(site.host, plan.server.uuid))
+    return stack.enter_context(site.host.standstill(plan.server.uuid))
 
 
 def _again(site: Site, plan: InPlacePlan) -> "models.Volume":
@@ -232,8 +232,7 @@ def _mark(site: Site, row: "models.Volume", plan: InPlacePlan, safety: str) -> N
     pool = Pool(site.settings.pool)
     pool.mark_restoring(plan.volume_id, restoring=plan.snapshot, safety=safety)
     if plan.server is not None:
-        hypervisor.mark_restoring(
-            site.host,
+        site.host.mark_restoring(
             plan.server.uuid,
             RestoringMark(device=plan.device, path=plan.path, snapshot=plan.snapshot),
         )
@@ -242,7 +241,7 @@ def _mark(site: Site, row: "models.Volume", plan: InPlacePlan, safety: str) -> N
 def _unmark(site: Site, row: "models.Volume", plan: InPlacePlan) -> None:
     # The domain's mark goes first: while the catalog's stays, starting is still refused here.
     if plan.server is not None:
-        hypervisor.clear_restoring(site.host, plan.server.uuid, plan.path)
+        site.host.clear_restoring(plan.server.uuid, plan.path)
     Pool(site.settings.pool).mark_restoring(plan.volume_id, restoring="", safety="")
     row.restoring_snapshot = ""
     row.safety_snapshot = ""

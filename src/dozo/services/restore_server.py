@@ -202,7 +202,7 @@ def _plan(
         raise NoDefinition(f"snapshot {source.name}")
     # What is gone, and which names are free, is the hypervisor's to say.
     inventory.sync(site)
-    present = {info.uuid: info for info in hypervisor.servers(site.host)}
+    present = {info.uuid: info for info in site.host.servers()}
     original = present.get(facts.server.uuid)
     # Without a name nobody has asked for a second server of the kind.
     chosen = identity or (Identity.COPY if original and name else Identity.KEEP)
@@ -329,7 +329,7 @@ def apply(
     inventory.sync(site)
     if plan.start:
         work.step(f"start server {plan.name}")
-        hypervisor.start(site.host, uuid)
+        site.host.start(uuid)
         inventory.sync(site)
     return ServerMade(
         server=uuid,
@@ -344,7 +344,7 @@ def apply(
 
 def require_free(site: Site, plan: ServerPlan) -> None:
     """Raises :class:`OriginalExists`, ``NameTaken`` where the server's place is taken by now."""
-    for info in hypervisor.servers(site.host):
+    for info in site.host.servers():
         if plan.identity is Identity.KEEP and info.uuid == plan.original_uuid:
             raise OriginalExists(info.name, info.uuid)
         if info.name == plan.name:
@@ -382,8 +382,7 @@ def _discard_unused(site: Site, images: list[PoolImage]) -> None:
 
 
 def _define(site: Site, plan: ServerPlan) -> str:
-    return hypervisor.define_server(
-        site.host,
+    return site.host.define_server(
         plan.definition,
         name=plan.name,
         identity=plan.identity,

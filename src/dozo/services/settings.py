@@ -146,6 +146,11 @@ class Settings:
         return site_id(self.name)
 
     @property
+    def simulated(self) -> bool:
+        """Whether the hypervisor is a simulation, so that no real server is protected."""
+        return self.libvirt.startswith("simulated:")
+
+    @property
     def notes(self) -> Path:
         """Where notes about work in flight lie."""
         return self.home / "notes"

@@ -23,7 +23,7 @@ from dozo.services.settings import Peer, Settings
 
 if TYPE_CHECKING:
     from dozo.catalog import models
-    from dozo.hypervisor import Host
+    from dozo.hypervisor import Hypervisor
     from dozo.vault import PublicKey, Vault
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Site:
         self.settings = settings
         self.catalog = catalog
         self._vault: Vault | None = None
-        self._host: Host | None = None
+        self._host: Hypervisor | None = None
         # Several threads may ask for what nobody has opened yet.
         self._opening = threading.Lock()
         self._seen = self._look()
@@ -114,16 +114,16 @@ class Site:
             return self._vault
 
     @property
-    def host(self) -> "Host":
+    def host(self) -> "Hypervisor":
         """The hypervisor; ``LibvirtUnavailable`` where it does not answer.
 
         A connection that broke is made anew: a site may stay open for months.
         """
-        from dozo.hypervisor import Host  # noqa: PLC0415  loads libvirt
+        from dozo.hypervisor import connect  # noqa: PLC0415  loads libvirt
 
         with self._opening:
             if self._host is None or not self._host.is_alive():
-                self._host = Host.connect(self.settings.libvirt)
+                self._host = connect(self.settings.libvirt)
             return self._host
 
     @property

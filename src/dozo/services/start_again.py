@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from dozo import hypervisor
 from dozo.hypervisor import ServerUnknown
 from dozo.model import clock
 from dozo.services import notes
@@ -46,9 +45,7 @@ def stopped(
     ) as note:
         work.step(f"stop server {server.row.name}")
         try:
-            hypervisor.stop(
-                site.host, server.uuid, timeout_s=timeout_seconds, force=force, look=work.check
-            )
+            site.host.stop(server.uuid, timeout_s=timeout_seconds, force=force, look=work.check)
         except BaseException:
             note.update(until=clock.to_text(clock.now() + _LATE_STOP))
             note.keep()
@@ -61,7 +58,7 @@ def stopped(
 
 def _start(site: Site, uuid: str, note: HeldNote) -> None:
     try:
-        hypervisor.start(site.host, uuid)
+        site.host.start(uuid)
     except BaseException:
         note.keep()
         raise
@@ -85,12 +82,12 @@ def fulfil(site: Site, note: Note) -> tuple[str, bool]:
     """Start the server of a duty whose process died; a line about it, and whether it is done."""
     uuid = str(note.body.get("server"))
     try:
-        info = hypervisor.server(site.host, uuid)
+        info = site.host.server(uuid)
     except ServerUnknown:
         return f"{note.what}: it was to be started again, but it is gone", True
     until = note.body.get("until")
     if not info.active:
-        hypervisor.start(site.host, uuid)
+        site.host.start(uuid)
         return f"{note.what}: started again, after Dozo had stopped it", True
     over = not until or clock.now() > clock.from_text(str(until))
     return "", over

@@ -35,7 +35,7 @@ def set_tracking(site: Site, reference: str, tracking: Tracking) -> TrackingSet:
     may not keep it.
     """
     server = found.server(site, reference)
-    hypervisor.set_tracking(site.host, server.uuid, tracking)
+    site.host.set_tracking(server.uuid, tracking)
     inventory.sync(site)
     return TrackingSet(server=server.uuid, name=server.row.name, tracking=tracking)
 
@@ -53,7 +53,7 @@ def untrack(site: Site, reference: str) -> Untracked:
         work="removing change tracking",
         kind="untrack",
     ):
-        report = hypervisor.untrack(site.host, server.uuid)
+        report = site.host.untrack(server.uuid)
         removed = [*report.bitmaps, *_remove_from_images(report.images)]
     return Untracked(
         server=server.uuid,
