@@ -67,6 +67,7 @@ EXAMPLES: dict[str, tuple[str, Any, set[int]]] = {
         {"until": "2030-01-01T00:00:00Z", "note": "law"},
         {201},
     ),
+    "download_snapshot": ("/snapshots/{snapshot}/download", None, {200}),
     "show_snapshot": ("/snapshots/{snapshot}", None, {200}),
     "list_holds": ("/holds", None, {200}),
     "list_recovery_points": ("/recovery-points", None, {200}),

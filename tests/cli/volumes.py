@@ -11,8 +11,9 @@ class RandomVolume:
 
     size_bytes = 1024 * 1024
 
-    def __init__(self) -> None:
-        self.data = os.urandom(self.size_bytes)
+    def __init__(self, data: bytes | None = None) -> None:
+        self.data = os.urandom(self.size_bytes) if data is None else data
+        self.size_bytes = len(self.data)
 
     def read_into(self, offset_bytes: int, buffer: memoryview) -> None:
         buffer[:] = self.data[offset_bytes : offset_bytes + len(buffer)]

@@ -14,6 +14,7 @@ from ninja.operation import Operation as Endpoint
 import dozo
 from dozo.api import (
     audit,
+    downloads,
     jobs,
     problems,
     recovery_points,
@@ -40,6 +41,7 @@ _ROUTERS: tuple[tuple[str, Router], ...] = (
     ("servers", servers.router),
     ("volumes", volumes.router),
     ("snapshots", snapshots.router),
+    ("snapshots", downloads.router),
     ("recovery-points", recovery_points.router),
     ("templates", templates.router),
     ("schedules", schedules.router),

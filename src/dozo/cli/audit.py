@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dozo.cli.client import client_of
+from dozo.cli.files import new_file
 from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_fields, when
 from dozo.cli.times import text_of
 
@@ -79,9 +80,9 @@ def export(
             for line in lines:
                 say(line)
             return
-        with out.open("x") as file:
+        with new_file(out) as file:
             for line in lines:
-                file.write(line + "\n")
+                file.write(f"{line}\n".encode())
 
 
 @app.command()

@@ -170,6 +170,26 @@ class Client:
                 raise _problem(answer)
             yield from answer.iter_lines()
 
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], **query: Any
+    ) -> "Iterator[httpx.Response]":
+        """An answer whose body is read in the block; one that breaks off is an error there."""
+        with (
+            self._heard(),
+            self._http.stream(
+                "GET",
+                _API + path,
+                params=_plain_query(query),
+                # What is compressed on the way has no length that could be checked.
+                headers={**headers, "Accept-Encoding": "identity"},
+            ) as answer,
+        ):
+            if answer.status_code >= 400:
+                answer.read()
+                raise _problem(answer)
+            yield answer
+
     def send(
         self,
         method: str,

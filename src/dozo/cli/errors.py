@@ -77,17 +77,6 @@ class ProfileNeeded(DozoError):
 
 
 @dataclass(eq=False)
-class OnTheHostOnly(DozoError):
-    """A file on the service's host is written by the command itself, not by the service."""
-
-    code = "cli.on_the_host_only"
-    kind = ErrorKind.USAGE
-    text = "`{self.command}` works on the host of the site only, without a profile"
-    hint = "Run it there, as root or the service's user."
-    command: str
-
-
-@dataclass(eq=False)
 class AnswerStrange(DozoError):
     """The service answered something that this version does not understand."""
 
@@ -121,3 +110,43 @@ class CountUnconfirmed(DozoError):
     hint = "Say --yes if all of them are meant."
     count: int
     what: str
+
+
+@dataclass(eq=False)
+class FileThere(DozoError):
+    """The file that a command was to write is there already."""
+
+    code = "cli.file_there"
+    kind = ErrorKind.REFUSED
+    text = "{self.path} is there already"
+    hint = "Choose another name, or remove it; where the command takes --force, that replaces it."
+    path: str
+
+
+@dataclass(eq=False)
+class FileUnwritable(DozoError):
+    """A file cannot be written."""
+
+    code = "cli.file_unwritable"
+    kind = ErrorKind.FAILED
+    text = "{self.path} cannot be written: {self.problem}"
+    hint = "Check the folder, its space, and who may write there. Nothing was left behind."
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class DownloadBroken(DozoError):
+    """The service did not send the whole file, several times in a row."""
+
+    code = "cli.download_broken"
+    kind = ErrorKind.UNAVAILABLE
+    retry = Retry.LATER
+    text = "only {self.bytes_there} of {self.bytes_whole} bytes came: {self.problem}"
+    hint = (
+        "The service's log says why; `dozo snapshot verify` shows whether the snapshot is"
+        " damaged. Nothing was left behind."
+    )
+    bytes_there: int
+    bytes_whole: int | None
+    problem: str

@@ -240,27 +240,37 @@ def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJso
 def restore(
     context: typer.Context,
     snapshot: SnapshotArgument,
-    out: Annotated[Path, typer.Argument(help="The file to write, on the site's host.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, here.")],
     format: Annotated[ImageFormat, typer.Option(help="The file's format.")] = ImageFormat.RAW,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a snapshot to an image file, on the site's host; works without the service too."""
-    from dozo.cli.errors import OnTheHostOnly
-    from dozo.cli.opened import chosen, site_of
-    from dozo.cli.output import progress
-    from dozo.services import snapshots
+    """Write a snapshot to an image file here; on the site's host without the service too."""
+    from dozo.cli.opened import chosen
 
+    done: Any
     if chosen(context).profile is not None:
-        raise OnTheHostOnly("dozo snapshot restore")
-    with site_of(context) as site, progress(as_json=as_json) as work:
-        row = site.catalog.snapshot(snapshot)
-        done = snapshots.to_file(
-            site, row.snapshot_id, out, format=format.value, force=force, work=work
-        )
+        from dozo.cli.downloading import download
+
+        done = download(context, snapshot, out, format=format.value, force=force, as_json=as_json)
+    else:
+        done = _written_on_host(context, snapshot, out, format.value, force=force, as_json=as_json)
     finish(
         done,
         f"{done.path}: {size(done.bytes_volume)}, {size(done.bytes_written)} written"
         f" in {done.seconds:.1f} s",
         as_json=as_json,
     )
+
+
+def _written_on_host(
+    context: typer.Context, reference: str, out: Path, format: str, *, force: bool, as_json: bool
+) -> Any:
+    """The last way to get data back needs neither service nor network."""
+    from dozo.cli.opened import site_of
+    from dozo.cli.output import progress
+    from dozo.services import snapshots
+
+    with site_of(context) as site, progress(as_json=as_json) as work:
+        row = site.catalog.snapshot(reference)
+        return snapshots.to_file(site, row.snapshot_id, out, format=format, force=force, work=work)

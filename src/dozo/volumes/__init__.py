@@ -31,6 +31,7 @@ from dozo.volumes.errors import (
     WriteFailed,
 )
 from dozo.volumes.image_info import Bitmap, ImageFile, ImageInfo, inspect
+from dozo.volumes.image_stream import ImageStream
 from dozo.volumes.output import output_file
 from dozo.volumes.source import ImageSource, NbdSource, open_image
 from dozo.volumes.standing import StandingImage, open_standing
@@ -52,6 +53,7 @@ __all__ = [
     "ImageMissing",
     "ImageNotAFile",
     "ImageSource",
+    "ImageStream",
     "ImageTarget",
     "ImageUnreadable",
     "LockUnsupported",

@@ -59,6 +59,11 @@ class _Handler(ASGIHandler):
         super().__init__()
         self._face = face
 
+    async def read_body(self, receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> BytesIO:
+        """The body, which is here already; Django would put it into a temporary file."""
+        message = await receive()
+        return BytesIO(message.get("body", b""))
+
     def create_request(
         self, scope: Mapping[str, Any], body_file: Any
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponse]:
