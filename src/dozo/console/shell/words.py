@@ -1,93 +1,82 @@
-"""The words for states, and how good or bad each is."""
+"""How good or bad each state is, and its picture; the words themselves are everybody's."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils import translation
+
+from dozo.model.words import word_in
 
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
     """How a value is shown. ``tone`` is good, warn, bad, busy or idle; ``icon`` is in icons.svg."""
 
-    label: Any
-    tone: str = "idle"
-    icon: str = ""
+    label: str
+    tone: str
+    icon: str
 
 
-def _word(label: Any, tone: str = "idle", icon: str = "") -> Word:
-    return Word(label=label, tone=tone, icon=icon)
-
-
-WORDS: dict[str, dict[str, Word]] = {
+_LOOKS: dict[str, dict[str, tuple[str, str]]] = {
     "protection": {
-        "protected": _word(_("Protected"), "good", "shield-check"),
-        "behind": _word(_("Behind"), "warn", "clock"),
-        "failing": _word(_("Failing"), "bad", "alert"),
-        "unprotected": _word(_("Unprotected"), "bad", "shield-off"),
+        "protected": ("good", "shield-check"),
+        "behind": ("warn", "clock"),
+        "failing": ("bad", "alert"),
+        "unprotected": ("bad", "shield-off"),
     },
     "copy": {
-        "missing": _word(_("Missing"), "idle", "minus"),
-        "copying": _word(_("Copying"), "busy", "arrow-right"),
-        "stored": _word(_("Stored, not verified"), "warn", "box"),
-        "verified": _word(_("Verified"), "good", "check"),
-        "damaged": _word(_("Damaged"), "bad", "alert"),
+        "missing": ("idle", "minus"),
+        "copying": ("busy", "arrow-right"),
+        "stored": ("warn", "box"),
+        "verified": ("good", "check"),
+        "damaged": ("bad", "alert"),
     },
     "consistency": {
-        "application-consistent": _word(_("Application-consistent"), "good"),
-        "filesystem-consistent": _word(_("Filesystem-consistent"), "good"),
-        "crash-consistent": _word(_("Crash-consistent"), "warn"),
-        "clean": _word(pgettext_lazy("consistency", "Clean"), "good"),
-        "stated, not checked": _word(_("Stated, not checked"), "warn"),
-    },
-    "mode": {
-        "live": _word(_("Live")),
-        "offline": _word(_("Offline")),
-        "unmounted": _word(_("Unmounted")),
-        "file": _word(_("From a file")),
-        "stop-snapshot-start": _word(_("Stop, snapshot, start")),
+        "application-consistent": ("good", ""),
+        "filesystem-consistent": ("good", ""),
+        "crash-consistent": ("warn", ""),
+        "clean": ("good", ""),
+        "stated, not checked": ("warn", ""),
     },
     "job": {
-        "queued": _word(pgettext_lazy("job", "Queued"), "idle", "clock"),
-        "waiting": _word(pgettext_lazy("job", "Waiting to try again"), "warn", "clock"),
-        "running": _word(pgettext_lazy("job", "Running"), "busy", "play"),
-        "cancelling": _word(pgettext_lazy("job", "Being cancelled"), "busy", "x"),
-        "done": _word(pgettext_lazy("job", "Done"), "good", "check"),
-        "failed": _word(pgettext_lazy("job", "Failed"), "bad", "alert"),
-        "cancelled": _word(pgettext_lazy("job", "Cancelled"), "idle", "x"),
-        "interrupted": _word(pgettext_lazy("job", "Interrupted"), "bad", "alert"),
+        "queued": ("idle", "clock"),
+        "waiting": ("warn", "clock"),
+        "running": ("busy", "play"),
+        "cancelling": ("busy", "x"),
+        "done": ("good", "check"),
+        "failed": ("bad", "alert"),
+        "cancelled": ("idle", "x"),
+        "interrupted": ("bad", "alert"),
     },
+    "run": {"started": ("good", "check"), "skipped": ("warn", "minus")},
     "server": {
-        "running": _word(pgettext_lazy("server", "Running"), "good", "play"),
-        "stopped": _word(pgettext_lazy("server", "Stopped"), "idle", "stop"),
-        "paused": _word(pgettext_lazy("server", "Paused"), "warn", "pause"),
-        "gone": _word(pgettext_lazy("server", "Gone"), "bad", "x"),
+        "running": ("good", "play"),
+        "paused": ("warn", "pause"),
+        "stopping": ("busy", "stop"),
+        "stopped": ("idle", "stop"),
+        "crashed": ("bad", "alert"),
+        "suspended": ("idle", "pause"),
+        "absent": ("idle", "x"),
+        "gone": ("bad", "x"),
     },
     "volume": {
-        "attached": _word(_("Attached"), "good", "link"),
-        "unattached": _word(_("Not attached"), "idle", "minus"),
-        "gone": _word(pgettext_lazy("volume", "Gone"), "bad", "x"),
-    },
-    "role": {
-        "member": _word(_("Member")),
-        "tenant-admin": _word(_("Tenant administrator")),
-        "operator": _word(_("Operator")),
-        "auditor": _word(_("Auditor")),
+        "attached": ("good", "link"),
+        "unattached": ("idle", "minus"),
+        "creating": ("busy", "plus"),
+        "gone": ("bad", "x"),
     },
     "outcome": {
-        "done": _word(pgettext_lazy("outcome", "Done"), "good", "check"),
-        "refused": _word(pgettext_lazy("outcome", "Refused"), "warn", "x"),
-        "failed": _word(pgettext_lazy("outcome", "Failed"), "bad", "alert"),
+        "done": ("good", "check"),
+        "refused": ("warn", "x"),
+        "failed": ("bad", "alert"),
     },
-    "origin": {
-        "scheduled": _word(_("Scheduled"), "idle", "calendar"),
-        "manual": _word(_("Manual"), "idle", "hand"),
-    },
+    "check": {"ok": ("good", "check"), "warning": ("warn", "alert"), "missing": ("bad", "x")},
+    "origin": {"scheduled": ("idle", "calendar"), "manual": ("idle", "hand")},
 }
 
 
 def word(kind: str, value: object) -> Word:
-    """The word for a value; the value itself where nobody thought of one."""
-    text = str(value)
-    return WORDS.get(kind, {}).get(text) or Word(label=text)
+    """The word for a value, as ``dozo.model.words`` has it, and how it looks."""
+    code = str(getattr(value, "value", value))
+    tone, icon = _LOOKS.get(kind, {}).get(code, ("idle", ""))
+    label = word_in(translation.get_language() or "en", kind, value)
+    return Word(label=label[:1].upper() + label[1:], tone=tone, icon=icon)
