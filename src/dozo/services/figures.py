@@ -78,7 +78,7 @@ class Ended:
 def servers(site: Site) -> list[ServerProtection]:
     """The protection of each server on this site's hypervisor."""
     rows = site.catalog.servers.filter(present=True).select_related("tenant")
-    return [protection.of_server(site, row) for row in rows]
+    return protection.of_servers(site, rows)
 
 
 def last_freezes(site: Site) -> dict[str, int]:

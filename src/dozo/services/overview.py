@@ -112,7 +112,7 @@ def overview(scope: Scope) -> Overview:
     """What is protected, what runs, what needs attention. Raises ``Forbidden``."""
     scope.permit(Operation.SERVER_LIST)
     servers = scope.servers.filter(present=True).select_related("tenant")
-    judged = [protection.of_server(scope.site, row) for row in servers]
+    judged = protection.of_servers(scope.site, servers)
     counts = Counter(one.state.value for one in judged)
     notices = [
         Notice(

@@ -1,10 +1,12 @@
 """Whether volumes and servers are protected: judged by what was verified where it has to be."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -13,11 +15,12 @@ from dozo.model.job_states import JobState
 from dozo.model.states import Copy
 from dozo.services import policies, scheduler
 from dozo.services.job_queue import ACTIVE, WAITING
+from dozo.services.protection_evidence import Evidence, gather
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
     from dozo.catalog import models
-    from dozo.catalog.models_jobs import Schedule, ScheduleRun
+    from dozo.catalog.models_jobs import Job, Schedule, ScheduleRun
 
 
 class Protection(StrEnum):
@@ -105,11 +108,29 @@ def _verified_at(site: Site, site_id: str, ids: set[str], *, or_retired: bool) -
 
 def of_server(site: Site, server: "models.Server") -> ServerProtection:
     """One server."""
-    covering = _covering(site, server)
-    volumes = tuple(
-        of_volume(site, volume, covering)
-        for volume in server.volumes.filter(state="attached").select_related("tenant", "server")
-    )
+    return of_servers(site, [server])[0]
+
+
+def of_servers(site: Site, servers: Iterable["models.Server"]) -> list[ServerProtection]:
+    """Servers in the order given, with about as many queries for many as for one."""
+    rows = list(servers)
+    grouped: defaultdict[UUID, list[models.Volume]] = defaultdict(list)
+    for start in range(0, len(rows), 5000):
+        part = [row.uuid for row in rows[start : start + 5000]]
+        attached = site.catalog.volumes.filter(server_id__in=part, state="attached")
+        for volume in attached.select_related("tenant", "server"):
+            assert volume.server_id is not None  # noqa: S101  they were looked for by it
+            grouped[volume.server_id].append(volume)
+    volumes = [volume for many in grouped.values() for volume in many]
+    evidence = _evidence(site, volumes)
+    return [
+        _of_server(row, [_of_volume(one, evidence) for one in grouped.get(row.uuid, ())])
+        for row in rows
+    ]
+
+
+def _of_server(server: "models.Server", judged: list[VolumeProtection]) -> ServerProtection:
+    volumes = tuple(judged)
     scheduled = [one for one in volumes if one.scheduled]
     if not scheduled:
         return ServerProtection(
@@ -134,27 +155,27 @@ def of_server(site: Site, server: "models.Server") -> ServerProtection:
     )
 
 
-def _covering(site: Site, server: "models.Server | None") -> list["Schedule"]:
-    """The schedules that cover a server as a whole."""
-    if server is None:
-        return []
-    rows = site.catalog.schedules.filter(tenant=server.tenant, enabled=True, deleted_at=None)
-    return [row for row in rows if scheduler.covers(row, server)]
+def of_volume(site: Site, volume: "models.Volume") -> VolumeProtection:
+    """One volume."""
+    return of_volumes(site, [volume])[0]
 
 
-def of_volume(
-    site: Site, volume: "models.Volume", covering: list["Schedule"] | None = None
-) -> VolumeProtection:
-    """One volume. ``covering``: the schedules of its server, if they are known already."""
-    attached = volume.server if volume.state == "attached" else None
-    schedules = list(_covering(site, attached) if covering is None else covering)
-    schedules += site.catalog.schedules.filter(
-        target_kind="volume", target=str(volume.volume_id), enabled=True, deleted_at=None
-    )
-    ids = volume.snapshots.filter(deleted_at=None).values_list("snapshot_id", flat=True)
-    good = protected_ids(site, volume.tenant, ids[:1000])
-    newest = volume.snapshots.filter(snapshot_id__in=good).first()
-    protected_at = newest.created_at if newest else None
+def of_volumes(site: Site, volumes: Iterable["models.Volume"]) -> list[VolumeProtection]:
+    """Volumes in the order given, with about as many queries for many as for one."""
+    rows = list(volumes)
+    evidence = _evidence(site, rows)
+    return [_of_volume(row, evidence) for row in rows]
+
+
+def _evidence(site: Site, volumes: list["models.Volume"]) -> Evidence:
+    tenants = {row.tenant_id: row.tenant for row in volumes}
+    required = {key: frozenset(required_sites(site, row)) for key, row in tenants.items()}
+    return gather(site, volumes, required)
+
+
+def _of_volume(volume: "models.Volume", evidence: Evidence) -> VolumeProtection:
+    schedules = evidence.schedules(volume)
+    protected_at = evidence.newest.get(volume.volume_id)
     if not schedules:
         return VolumeProtection(
             volume=str(volume.volume_id),
@@ -164,7 +185,7 @@ def of_volume(
             protected_at=protected_at,
             reason="no schedule covers it",
         )
-    verdicts = [_by_schedule(volume, row, good) for row in schedules]
+    verdicts = [_by_schedule(volume, row, evidence) for row in schedules]
     state, reason = min(verdicts, key=lambda one: _WORST.index(one[0]))
     return VolumeProtection(
         volume=str(volume.volume_id),
@@ -177,32 +198,25 @@ def of_volume(
 
 
 def _by_schedule(
-    volume: "models.Volume", schedule: "Schedule", good: set[str]
+    volume: "models.Volume", schedule: "Schedule", evidence: Evidence
 ) -> tuple[Protection, str]:
     """A volume against one of its schedules: the last run that should be over decides."""
     now = clock.now()
-    # A clock that was ahead has left dates that nothing will ever be newer than.
-    taken = volume.snapshots.filter(
-        snapshot_id__in=good, schedule_id=schedule.schedule_id, created_at__lte=now
-    ).first()
-    targets = [f"volume:{volume.volume_id}", ""]
-    if volume.server_id is not None:
-        targets.append(f"server:{volume.server_id}")
-    planned = schedule.runs.filter(target__in=targets, planned_at__lte=now)
-    runs = list(planned.order_by("-planned_at")[:2])
+    taken_at = evidence.newest_by.get((volume.volume_id, schedule.schedule_id))
+    runs = evidence.last_runs(volume, schedule)
     if not runs:
-        return _before_first_run(schedule, taken is not None)
+        return _before_first_run(schedule, taken_at is not None)
     newest = runs[0]
     if schedule.next_at is not None and schedule.next_at < now - _LATE:
         return Protection.BEHIND, f"schedule {schedule.name} is late"
-    if taken is not None and taken.created_at >= newest.planned_at:
+    if taken_at is not None and taken_at >= newest.planned_at:
         return Protection.PROTECTED, ""
-    outcome = _outcome(newest)
+    outcome = _outcome(newest, evidence.jobs.get(newest.pk))
     if outcome is not None:
         return Protection.FAILING, f"schedule {schedule.name}: {outcome}"
     # It goes on, or its copies do: until the next run is due, the one before it counts.
     since = runs[1].planned_at if len(runs) > 1 else schedule.created_at
-    if taken is not None and taken.created_at >= since:
+    if taken_at is not None and taken_at >= since:
         return Protection.PROTECTED, ""
     return Protection.BEHIND, f"the newest run of schedule {schedule.name} is not protected yet"
 
@@ -215,11 +229,10 @@ def _before_first_run(schedule: "Schedule", taken: bool) -> tuple[Protection, st
     return Protection.UNPROTECTED, f"schedule {schedule.name} has not run yet"
 
 
-def _outcome(run: "ScheduleRun") -> str | None:
+def _outcome(run: "ScheduleRun", job: "Job | None") -> str | None:
     """Why a run came to nothing; None if it did not, or goes on."""
     if run.outcome == scheduler.SKIPPED:
         return f"the run was skipped: {run.reason}"
-    job = run.jobs.order_by("-created_at").first()
     if job is None or job.state in {*ACTIVE, *WAITING, JobState.DONE}:
         return None
     return job.error_text or job.state
