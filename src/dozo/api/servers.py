@@ -1,10 +1,7 @@
 """Servers: /servers."""
 
-import json
 from typing import Literal
 
-from django.db.models import TextField
-from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field, model_validator
@@ -17,6 +14,7 @@ from dozo.model import clock
 from dozo.model.states import Identity, Tracking
 from dozo.services import by_hand, protection, tenants, views
 from dozo.services.access import Operation
+from dozo.services.lists import servers
 from dozo.services.power import ServerState
 from dozo.services.protection import ServerProtection
 from dozo.services.tracking import TrackingSet
@@ -40,19 +38,14 @@ class ServerQuery(PageQuery):
 def list_servers(request: HttpRequest, query: Query[ServerQuery]) -> object:
     """List servers."""
     scope = scope_of(request)
-    scope.permit(Operation.SERVER_LIST)
-    rows = scope.servers.select_related("tenant")
-    if not query.gone:
-        rows = rows.filter(present=True)
-    if query.name:
-        rows = rows.filter(name__icontains=query.name)
-    if query.tenant:
-        rows = rows.filter(tenant__name=query.tenant)
-    if query.state:
-        rows = rows.filter(state=query.state)
-    if query.tag:
-        rows = rows.annotate(tags_text=Cast("tags", TextField()))
-        rows = rows.filter(tags_text__contains=json.dumps(query.tag))
+    rows = servers.find(
+        scope,
+        name=query.name,
+        tenant=query.tenant,
+        tag=query.tag,
+        state=query.state,
+        gone=query.gone,
+    )
     part = cut(rows, query, query.sort)
     return part.page(views.server_views(scope.site, part.rows))
 

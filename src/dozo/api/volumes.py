@@ -1,6 +1,6 @@
 """Volumes: /volumes. A reference may be SERVER/DEVICE, quoted or not."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
@@ -13,6 +13,7 @@ from dozo.api.routes import Body, ask, job, needs
 from dozo.services import by_hand, views
 from dozo.services.access import Operation
 from dozo.services.attaching import Attachment, VolumeDeleted
+from dozo.services.lists import volumes
 from dozo.services.views import VolumeView
 
 router = Router()
@@ -33,17 +34,15 @@ class VolumeQuery(PageQuery):
 def list_volumes(request: HttpRequest, query: Query[VolumeQuery]) -> object:
     """List volumes."""
     scope = scope_of(request)
-    scope.permit(Operation.VOLUME_LIST)
-    wanted: dict[str, Any] = {
-        "name__icontains": query.name,
-        "tenant__name": query.tenant,
-        "state": query.state,
-        "server": scope.server(query.server) if query.server else None,
-    }
-    rows = scope.volumes.filter(**{name: one for name, one in wanted.items() if one is not None})
-    if not query.gone and query.state != "gone":
-        rows = rows.exclude(state="gone")
-    part = cut(rows.select_related("server"), query, query.sort)
+    rows = volumes.find(
+        scope,
+        name=query.name,
+        server=query.server,
+        tenant=query.tenant,
+        state=query.state,
+        gone=query.gone,
+    )
+    part = cut(rows, query, query.sort)
     return part.page(views.volume_views(scope.site, part.rows))
 
 

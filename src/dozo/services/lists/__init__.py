@@ -1,0 +1,1 @@
+"""Lists as people filter them: which rows, and what is told of many rows at once."""
