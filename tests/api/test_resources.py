@@ -43,6 +43,21 @@ def test_pages_show_everything_once_in_order(world: World, sort: str) -> None:
     assert values == sorted(values, reverse=sort.startswith("-"))
 
 
+@pytest.mark.parametrize("sort", ["created_at", "-created_at"])
+def test_snapshots_of_one_instant_come_in_the_order_of_their_names(world: World, sort: str) -> None:
+    world.site.catalog.snapshots.update(created_at=later(0))
+    for number in range(3):
+        uuid = world.site.catalog.servers.get(name="web").uuid
+        volume = world.site.catalog.volumes.get(server_id=uuid)
+        made = MadeServer(name="web", uuid=uuid, volume_ids={"vda": volume.volume_id})
+        store(world.site, made, "vda", random_bytes(number, 512), name="same", at=later(0))
+    whole = world.get(f"/snapshots?sort={sort}").json()["items"]
+    names = [one["name"] for one in whole]
+    assert names == sorted(names)
+    flat = [one["snapshot"] for part in pages(world, f"/snapshots?sort={sort}", 2) for one in part]
+    assert flat == [one["snapshot"] for one in whole]
+
+
 def test_what_comes_and_goes_moves_no_other_row(world: World) -> None:
     first = world.get("/snapshots?limit=2").json()
     before = [one["snapshot"] for one in world.get("/snapshots").json()["items"]]

@@ -42,7 +42,13 @@ class PageQuery(Schema):
 
 
 def cut(
-    rows: "QuerySet[Row]", query: PageQuery, sort: str, columns: Mapping[str, str] | None = None
+    rows: "QuerySet[Row]",
+    query: PageQuery,
+    sort: str,
+    columns: Mapping[str, str] | None = None,
+    then: str | None = None,
 ) -> "Cut[Row]":
     """The page of ``rows`` that was asked for: :func:`dozo.web.paging.cut`."""
-    return paging.cut(rows, limit=query.limit, cursor=query.cursor, sort=sort, columns=columns)
+    return paging.cut(
+        rows, limit=query.limit, cursor=query.cursor, sort=sort, columns=columns, then=then
+    )

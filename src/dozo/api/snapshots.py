@@ -60,7 +60,8 @@ def list_snapshots(request: HttpRequest, query: Query[SnapshotQuery]) -> object:
     rows = scope.snapshots.filter(**given)
     if not query.deleted:
         rows = rows.filter(deleted_at=None)
-    part = cut(rows.select_related(*_RELATED), query, query.sort)
+    # Those of one recovery point have one time, and the order of their disks in their names.
+    part = cut(rows.select_related(*_RELATED), query, query.sort, then="name")
     return part.page(views.snapshot_views(scope.site, part.rows))
 
 

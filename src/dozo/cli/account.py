@@ -11,7 +11,7 @@ from dozo.cli import profiles
 from dozo.cli.client import Client, ServiceProblem, client_of
 from dozo.cli.errors import ProfileNeeded
 from dozo.cli.opened import chosen
-from dozo.cli.output import AsJson, finish, print_json, show_fields
+from dozo.cli.output import AsJson, finish, show_one
 from dozo.cli.secrets_asked import PasswordStdin, new_password
 from dozo.cli.secrets_asked import password as asked_password
 from dozo.model.errors import ErrorKind
@@ -97,10 +97,7 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
     """Show who the service takes you for."""
     with client_of(context) as client:
         row = client.get("/account")
-    if as_json:
-        print_json(row)
-    else:
-        show_fields(row)
+    show_one(row, as_json=as_json)
 
 
 def account(

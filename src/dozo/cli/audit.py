@@ -7,7 +7,7 @@ import typer
 
 from dozo.cli.client import client_of
 from dozo.cli.files import new_file
-from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_fields, when
+from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_one, when
 from dozo.cli.times import text_of
 
 app = typer.Typer(help="The audit trail: who did what, and what was refused.", no_args_is_help=True)
@@ -90,7 +90,4 @@ def verify(context: typer.Context, as_json: AsJson = False) -> None:
     """Check that no entry was changed, removed or put in between."""
     with client_of(context) as client:
         found = client.get("/audit/verify")
-    if as_json:
-        print_json(found)
-    else:
-        show_fields(found)
+    show_one(found, as_json=as_json)

@@ -133,6 +133,11 @@ class Client:
         """Replace what stands at a path."""
         return self.send("PUT", path, body=body).data
 
+    def change(self, method: str, path: str, body: Mapping[str, Any], *, read: Answer) -> Any:
+        """Change what was read; refused where somebody else has changed it since."""
+        match = {"If-Match": read.etag} if read.etag else {}
+        return self.send(method, path, body=body, headers=match).data
+
     def delete(self, path: str, **query: Any) -> Any:
         """Remove what stands at a path."""
         return self.send("DELETE", path, query=query).data

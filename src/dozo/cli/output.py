@@ -143,6 +143,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     say("\n".join(line.rstrip() for line in shown.get().splitlines() if line.strip()))
 
 
+def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing, with everything that is known of it."""
+    if as_json:
+        print_json(row)
+    else:
+        show_fields(row)
+
+
 def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one a line."""
     width = max((len(name) for name in facts), default=0)

@@ -72,8 +72,7 @@ def set_(
         for name in unset or ():
             overrides.pop(name, None)
         body = {"preset": preset or found.data["preset"], "overrides": overrides}
-        match = {"If-Match": found.etag} if found.etag else {}
-        done = client.send("PUT", path, body=body, headers=match).data
+        done = client.change("PUT", path, body, read=found)
     finish(done, f"tenant {tenant} has policy {done['preset']}", as_json=as_json)
 
 

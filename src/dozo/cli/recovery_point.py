@@ -36,6 +36,7 @@ from dozo.cli.protecting import (
     show_made,
 )
 from dozo.cli.snapshot import show_copied, show_verified
+from dozo.model.counting import counted
 
 app = typer.Typer(help="Recovery points: a server's volumes at one instant.", no_args_is_help=True)
 
@@ -198,7 +199,7 @@ def delete(context: typer.Context, point: PointArgument, as_json: AsJson = False
     if as_json:
         print_json({"recovery_point": row["recovery_point"], "deleted": ids})
     else:
-        say(f"recovery point {row['name']}: {len(ids)} snapshots deleted")
+        say(f"recovery point {row['name']}: {counted(len(ids), 'snapshot')} deleted")
 
 
 @app.command()
@@ -206,5 +207,5 @@ def undelete(context: typer.Context, point: PointArgument, as_json: AsJson = Fal
     """Bring a deleted recovery point's snapshots back."""
     with client_of(context) as client:
         ids = client.post(at("recovery-points", point, "undelete"))["done"]
-    line = f"recovery point {point}: {len(ids)} snapshots are back"
+    line = f"recovery point {point}: {counted(len(ids), 'snapshot')} brought back"
     finish({"undeleted": ids}, line, as_json=as_json)

@@ -20,10 +20,12 @@ from dozo.cli.output import (
     yes_no,
 )
 from dozo.cli.schedule_edit import create, edit
+from dozo.model.counting import counted
 
 app = typer.Typer(
     help="Schedules: snapshots taken and removed by themselves.", no_args_is_help=True
 )
+
 app.command()(create)
 app.command()(edit)
 
@@ -240,7 +242,7 @@ def run(
     for job in jobs if no_wait else ():
         say(job)
     for done in results.values():
-        say(f"{done['name']}: {len(done['snapshots'])} snapshots, {done['consistency']}")
+        say(f"{done['name']}: {counted(len(done['snapshots']), 'snapshot')}, {done['consistency']}")
 
 
 def _window(window: Any) -> str:

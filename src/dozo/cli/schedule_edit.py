@@ -164,8 +164,7 @@ def edit(
         }  # fmt: skip
         path = at("schedules", before["schedule"])
         # What somebody else changed meanwhile must not be undone unseen.
-        match = {"If-Match": found.etag} if found.etag else {}
-        done = client.send("PATCH", path, body=_given(body), headers=match).data
+        done = client.change("PATCH", path, _given(body), read=found)
     line = f"schedule {done['name']} runs next {when(done['next_at'])}"
     finish(done, line, as_json=as_json)
 

@@ -24,6 +24,7 @@ from dozo.cli.output import (
     when,
 )
 from dozo.cli.times import text_of
+from dozo.model.counting import counted
 from dozo.model.states import Identity, Tracking
 
 app = typer.Typer(help="Servers.", no_args_is_help=True)
@@ -266,8 +267,8 @@ def untrack(
     done = following.run(context, path, as_json=as_json, no_wait=no_wait)
     finish(
         done,
-        f"server {done['name']}: {len(done['checkpoints'])} checkpoints and"
-        f" {len(done['bitmaps'])} bitmaps removed",
+        f"server {done['name']}: {counted(len(done['checkpoints']), 'checkpoint')} and"
+        f" {counted(len(done['bitmaps']), 'bitmap')} removed",
         as_json=as_json,
     )
 

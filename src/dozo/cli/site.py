@@ -19,9 +19,10 @@ from dozo.cli.output import (
     print_table,
     say,
     short,
-    show_fields,
+    show_one,
     size,
 )
+from dozo.model.counting import counted
 from dozo.model.errors import ErrorKind
 
 app = typer.Typer(help="Sites.", no_args_is_help=True)
@@ -60,10 +61,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
     """Show this site."""
     with client_of(context) as client:
         row = client.get("/site")
-    if as_json:
-        print_json(row)
-        return
-    show_fields(row)
+    show_one(row, as_json=as_json)
 
 
 @app.command()
@@ -71,10 +69,7 @@ def settings(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the settings that the service runs with; secrets are left out."""
     with client_of(context) as client:
         row = client.get("/settings")
-    if as_json:
-        print_json(row)
-        return
-    show_fields(row)
+    show_one(row, as_json=as_json)
 
 
 @app.command("add-peer")
@@ -174,10 +169,7 @@ def retain(
         return
     body = {"allow_many": allow_many}
     done = following.run(context, "/site/retain", body, as_json=as_json, no_wait=no_wait)
-    if as_json:
-        print_json(done)
-        return
-    show_fields(done)
+    show_one(done, as_json=as_json)
 
 
 def _show_retention(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -214,10 +206,7 @@ def prune(
     """Reclaim the space of deleted snapshots; they cannot be brought back any more."""
     body = {} if grace is None else {"grace_seconds": grace}
     done = following.run(context, "/site/prune", body, as_json=as_json, no_wait=no_wait)
-    if as_json:
-        print_json(done)
-        return
-    show_fields(done)
+    show_one(done, as_json=as_json)
 
 
 @app.command()
@@ -250,7 +239,7 @@ def rebuild(
     if dry_run:
         plan = following.plan(context, "/site/rebuild", body)
         line = (
-            f"{len(plan['snapshots_missing'])} snapshots are missing here,"
+            f"missing here: {counted(len(plan['snapshots_missing']), 'snapshot')},"
             f" of volumes of {size(plan['bytes_volume_missing'])} altogether"
         )
         finish(plan, line, as_json=as_json)

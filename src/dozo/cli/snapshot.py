@@ -38,6 +38,7 @@ from dozo.cli.protecting import (
     show_made,
 )
 from dozo.cli.volume import ImageFormat
+from dozo.model.counting import counted
 
 app = typer.Typer(help="Snapshots of single volumes.", no_args_is_help=True)
 
@@ -205,8 +206,8 @@ def show_copied(done: Mapping[str, Any], *, as_json: bool) -> None:
         print_json(done)
         return
     say(
-        f"{len(done['snapshots'])} snapshots copied to {done['target']}"
-        f" ({len(done['already_there'])} were there already);"
+        f"{counted(len(done['snapshots']), 'snapshot')} copied to {done['target']}"
+        f" ({len(done['already_there'])} there already);"
         f" {size(done['bytes_copied'])} sent in {done['seconds']:.1f} s"
     )
     for snapshot, reason in done["skipped"].items():
@@ -225,7 +226,7 @@ def delete(
         ids = list(dict.fromkeys(client.get(at("snapshots", one))["snapshot"] for one in snapshot))
         count = confirmed_count(len(ids), "snapshots", yes=yes)
         client.post("/snapshots/delete", {"snapshots": ids, "confirm_count": count})
-    finish({"deleted": ids}, f"{len(ids)} snapshots deleted", as_json=as_json)
+    finish({"deleted": ids}, f"{counted(len(ids), 'snapshot')} deleted", as_json=as_json)
 
 
 @app.command()
@@ -233,7 +234,7 @@ def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJso
     """Bring deleted snapshots back."""
     with client_of(context) as client:
         ids = client.post("/snapshots/undelete", {"snapshots": snapshot})["done"]
-    finish({"undeleted": ids}, f"{len(ids)} snapshots are back", as_json=as_json)
+    finish({"undeleted": ids}, f"{counted(len(ids), 'snapshot')} brought back", as_json=as_json)
 
 
 @app.command()

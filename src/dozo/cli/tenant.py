@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dozo.cli.client import at, client_of
-from dozo.cli.output import AsJson, cell, finish, print_json, print_table, show_fields
+from dozo.cli.output import AsJson, cell, finish, print_json, print_table, show_one
 
 app = typer.Typer(help="Tenants: who owns servers and snapshots.", no_args_is_help=True)
 
@@ -42,10 +42,7 @@ def show(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False
     """Show a tenant."""
     with client_of(context) as client:
         row = client.get(at("tenants", tenant))
-    if as_json:
-        print_json(row)
-    else:
-        show_fields(row)
+    show_one(row, as_json=as_json)
 
 
 @app.command()
@@ -85,7 +82,4 @@ def quota(context: typer.Context, tenant: TenantArgument, as_json: AsJson = Fals
     """Show what a tenant uses, and what it may use."""
     with client_of(context) as client:
         row = client.get(at("tenants", tenant, "quota"))
-    if as_json:
-        print_json(row)
-    else:
-        show_fields(row)
+    show_one(row, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dozo.cli.client import at, client_of
-from dozo.cli.output import AsJson, finish, print_json, print_table, show_fields, when, yes_no
+from dozo.cli.output import AsJson, finish, print_json, print_table, show_one, when, yes_no
 from dozo.cli.secrets_asked import PasswordStdin, new_password
 
 app = typer.Typer(help="Users: people, their roles and their tenants.", no_args_is_help=True)
@@ -60,10 +60,7 @@ def show(context: typer.Context, user: UserArgument, as_json: AsJson = False) ->
     """Show a user."""
     with client_of(context) as client:
         row = client.get(at("users", user))
-    if as_json:
-        print_json(row)
-    else:
-        show_fields(row)
+    show_one(row, as_json=as_json)
 
 
 @app.command()
@@ -119,8 +116,9 @@ def edit(
         "time_zone": time_zone,
     }
     body = {name: value for name, value in given.items() if value is not None}
+    path = at("users", user)
     with client_of(context) as client:
-        done = client.send("PATCH", at("users", user), body=body).data
+        done = client.change("PATCH", path, body, read=client.send("GET", path))
     finish(done, f"user {user} is changed", as_json=as_json)
 
 

@@ -20,6 +20,7 @@ from dozo.cli.output import (
     when,
 )
 from dozo.cli.output import progress as shown_progress
+from dozo.model.counting import counted
 from dozo.model.errors import ErrorKind
 from dozo.model.progress import Progress
 
@@ -282,7 +283,8 @@ def copy(
         print_json(done)
         return
     say(
-        f"copied {len(done.copied)} snapshots ({size(done.bytes_copied)}) in {done.seconds:.1f} s;"
+        f"copied {counted(len(done.copied), 'snapshot')} ({size(done.bytes_copied)})"
+        f" in {done.seconds:.1f} s;"
         f" {len(done.already_there)} were there"
     )
     for snapshot, reason in sorted(done.skipped.items()):

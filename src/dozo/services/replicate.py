@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
+from dozo.model.counting import counted
 from dozo.model.errors import DozoError
 from dozo.model.states import Copy, CopyEvent, after
 from dozo.services import inventory, notes, project, snapshots
@@ -224,7 +225,7 @@ def _sync_inventory(site: Site) -> str:
         found = inventory.sync(site)
     except DozoError as error:
         return str(error)
-    return f"{found.servers} servers"
+    return counted(found.servers, "server")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ or go meanwhile make no other row appear twice or not at all."""
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -41,34 +41,53 @@ def cut(
     cursor: str | None,
     sort: str,
     columns: Mapping[str, str] | None = None,
+    then: str | None = None,
 ) -> "Cut[Row]":
     """One page of ``rows``, sorted by ``sort`` (such as ``-created_at``) and then by key.
 
-    ``columns`` says which column a name means, where that is another one; it must never be NULL.
-    Raises :class:`CursorInvalid`.
+    ``columns`` says which column a name means, where that is another one; ``then`` is one that
+    rows equal in the first are sorted by, rising. None of them may be NULL. Raises
+    :class:`CursorInvalid`.
     """
     name = sort.removeprefix("-")
     column = (columns or {}).get(name, name)
     falls = sort.startswith("-")
-    sign = "-" if falls else ""
-    ordered = rows.order_by(f"{sign}{column}", f"{sign}pk")
+    order = [_Key(column, falls), *([_Key(then, False)] if then else []), _Key("pk", falls)]
+    ordered = rows.order_by(*(one.order for one in order))
     if cursor is not None:
-        ordered = ordered.filter(_after(rows.model, column, cursor, sort, falls=falls))
+        ordered = ordered.filter(_after(rows.model, order, cursor, sort))
     found = list(ordered[: limit + 1])
     more = len(found) > limit
     found = found[:limit]
     return Cut(
         rows=found,
-        next_cursor=_cursor(found[-1], column, sort) if more else None,
+        next_cursor=_cursor(found[-1], order, sort) if more else None,
         total=rows.count(),
     )
 
 
-def _cursor(row: Model, column: str, sort: str) -> str:
-    value: Any = row
-    for part in column.split("__"):
-        value = getattr(value, part)
-    text = json.dumps([sort, _to_text(value), _to_text(row.pk)], ensure_ascii=False)
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """One of the columns that rows are sorted by, falling or rising."""
+
+    column: str
+    falls: bool
+
+    @property
+    def order(self) -> str:
+        return f"-{self.column}" if self.falls else self.column
+
+    def of(self, row: Any) -> object:
+        for part in self.column.split("__"):
+            row = getattr(row, part)
+        return _to_text(row)
+
+    def beyond(self, value: object) -> Q:
+        return Q(**{f"{self.column}__{'lt' if self.falls else 'gt'}": value})
+
+
+def _cursor(row: Model, order: Sequence[_Key], sort: str) -> str:
+    text = json.dumps([sort, *(one.of(row) for one in order)], ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -78,21 +97,28 @@ def _to_text(value: object) -> object:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _after(model: type[Model], column: str, cursor: str, sort: str, *, falls: bool) -> Q:
+def _after(model: type[Model], order: Sequence[_Key], cursor: str, sort: str) -> Q:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        made_for, value, key = json.loads(text)
-        if made_for != sort:
+        made_for, *values = json.loads(text)
+        if made_for != sort or len(values) != len(order):
             raise CursorInvalid
-        value = _read(_column_of(model, column), value)
-        key = _read(model._meta.pk, key)  # noqa: SLF001  Django's documented name
+        read = [
+            _read(_column_of(model, key.column), value)
+            for key, value in zip(order, values, strict=True)
+        ]
     except (ValueError, TypeError, ValidationError, binascii.Error, RecursionError):
         raise CursorInvalid from None
-    beyond = "lt" if falls else "gt"
-    return Q(**{f"{column}__{beyond}": value}) | Q(**{column: value, f"pk__{beyond}": key})
+    found, equal = Q(pk__in=[]), Q()
+    for key, value in zip(order, read, strict=True):
+        found |= equal & key.beyond(value)
+        equal &= Q(**{key.column: value})
+    return found
 
 
 def _column_of(model: type[Model], path: str) -> "Column[Any, Any]":
+    if path == "pk":
+        return model._meta.pk  # noqa: SLF001  Django's documented name
     *relations, last = path.split("__")
     for one in relations:
         related = model._meta.get_field(one).related_model  # noqa: SLF001
