@@ -13,6 +13,7 @@ from dozo.api.routes import IF_MATCH, ROOT, Body, etag, if_match, needs
 from dozo.model.policy import DEFAULT_PRESET
 from dozo.services import tenants
 from dozo.services.access import Operation
+from dozo.services.lists import people
 from dozo.services.tenants import PolicyView, QuotaView, TenantView
 
 router = Router()
@@ -30,9 +31,7 @@ class TenantQuery(PageQuery):
 def list_tenants(request: HttpRequest, query: Query[TenantQuery]) -> object:
     """List tenants."""
     scope = scope_of(request)
-    scope.permit(Operation.TENANT_LIST)
-    wanted = {"name__icontains": query.name, "disabled": query.disabled}
-    rows = scope.tenants.filter(**{name: one for name, one in wanted.items() if one is not None})
+    rows = people.tenants(scope, name=query.name, disabled=query.disabled)
     part = cut(rows, query, query.sort)
     return part.page(tenants.tenant_views(scope, part.rows))
 

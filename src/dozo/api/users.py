@@ -13,6 +13,7 @@ from dozo.api.session import Password
 from dozo.services import accounts
 from dozo.services.access import Operation, Role
 from dozo.services.accounts import TokenView, UserView
+from dozo.services.lists import people
 
 router = Router()
 
@@ -31,15 +32,14 @@ class UserQuery(PageQuery):
 def list_users(request: HttpRequest, query: Query[UserQuery]) -> object:
     """List users."""
     scope = scope_of(request)
-    scope.permit(Operation.USER_LIST)
-    wanted = {
-        "username__icontains": query.username,
-        "tenant__name": query.tenant,
-        "role": query.role.value if query.role else None,
-        "is_active": query.active,
-    }
-    rows = scope.users.filter(**{name: one for name, one in wanted.items() if one is not None})
-    part = cut(rows.select_related("tenant"), query, query.sort)
+    rows = people.users(
+        scope,
+        username=query.username,
+        tenant=query.tenant,
+        role=query.role,
+        active=query.active,
+    )
+    part = cut(rows, query, query.sort)
     return part.page([accounts.user_view(row) for row in part.rows])
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Min, OuterRef, Subquery
+from django.db.models import Count, Min, OuterRef, Subquery, Sum
 
 from dozo.model import clock
 from dozo.model.job_states import JobState
@@ -196,6 +196,15 @@ def vault(site: Site) -> VaultFigures:
         deleted_snapshots=stats.deleted_snapshots,
         packs=stats.packs,
     )
+
+
+def bytes_of_volumes(site: Site) -> int:
+    """The sizes of all volumes in all snapshots that are kept here: what restores could give."""
+    here = site.catalog.copies.filter(
+        site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value)
+    ).values("snapshot_id")
+    kept = site.catalog.snapshots.filter(deleted_at=None, snapshot_id__in=here)
+    return int(kept.order_by().aggregate(total=Sum("bytes_volume"))["total"] or 0)
 
 
 def _free(url: str) -> int | None:

@@ -26,3 +26,14 @@ class FieldInvalid(DozoError):
     hint = "Correct the field and send the form again."
     field: str
     value: str
+
+
+@dataclass(eq=False)
+class NotTyped(DozoError):
+    """The name that confirms something was not typed."""
+
+    code = "console.not_typed"
+    kind = ErrorKind.USAGE
+    text = "nothing was done: the name {self.name!r} was not typed"
+    hint = "Type the name exactly as it is shown, to say that you mean it."
+    name: str

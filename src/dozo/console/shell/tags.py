@@ -232,3 +232,11 @@ def message(error: DozoError) -> str:
 def hint(error: DozoError) -> str:
     """What to do next, in the language of the page."""
     return error.hint_text(translation.get_language() or "en")
+
+
+@register.filter
+def listed(value: Any) -> Any:
+    """Several values as a text; one value as it is."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(str(one) for one in value) or _NONE
+    return value

@@ -52,6 +52,11 @@ _STATUSES = {
 _OPERATIONS = {one.value.replace(".", "_").replace("-", "_"): one for one in Operation}
 
 
+def status_of(error: DozoError) -> int:
+    """The HTTP status of the page that tells of an error."""
+    return _STATUSES[error.kind]
+
+
 class May:
     """What the actor's role permits, for templates: ``{% if may.schedule_create %}``.
 
@@ -158,7 +163,7 @@ class Visit:
 
     def refused(self, error: DozoError) -> HttpResponse:
         """The page that says why something was not done, and what to do next."""
-        return self.render("shell/refused.html", _about(error), status=_STATUSES[error.kind])
+        return self.render("shell/refused.html", _about(error), status=status_of(error))
 
 
 def page(
@@ -349,7 +354,7 @@ def _about(error: DozoError) -> dict[str, Any]:
 
 def refuse(request: HttpRequest | None, error: DozoError) -> HttpResponse:
     """A page about an error from before any view, or from one that needs no login."""
-    status = 403 if isinstance(error, FormStale) else _STATUSES[error.kind]
+    status = 403 if isinstance(error, FormStale) else status_of(error)
     if request is None:
         return HttpResponse(f"{error}. {error.hint_text()}", status=status, content_type=_TEXT)
     with _settled(request, None):
