@@ -19,6 +19,7 @@ def _engine() -> DjangoTemplates:
             "APP_DIRS": False,
             "OPTIONS": {
                 "autoescape": True,
+                "context_processors": ["django.template.context_processors.request"],
                 "builtins": [
                     "django.templatetags.i18n",
                     "django.templatetags.tz",
