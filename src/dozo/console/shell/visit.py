@@ -22,7 +22,7 @@ from dozo.console.shell.errors import FormStale
 from dozo.model import clock, language
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services import job_queue, login, operations, sessions
-from dozo.services.access import Operation, Scope, Verdict, decide
+from dozo.services.access import Operation, Scope, Verdict, decide, permit
 from dozo.services.access_errors import LoginRequired, TokenInvalid
 from dozo.services.access_rules import BEFORE_PASSWORD_CHANGE
 from dozo.services.sessions import AccountView
@@ -201,9 +201,7 @@ def _answered(
         return visit.go("/account/password")
     try:
         if operation is not None:
-            verdict = decide(visit.scope.actor, operation, visit.scope.actor.tenant)
-            if verdict is not Verdict.ALLOWED:
-                visit.scope.permit(operation)
+            permit(visit.scope.actor, operation, visit.scope.actor.tenant)
         return view(visit, **named)
     except DozoError as error:
         return visit.refused(error)
