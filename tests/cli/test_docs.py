@@ -62,7 +62,7 @@ def test_every_setting_is_documented_and_in_the_commented_file() -> None:
     for section, keys in settings._KNOWN.items():
         for key in keys:
             assert f"`{section}.{key}`" in CLI_PAGE
-            assert key in settings._TEMPLATE
+            assert key in settings.TEMPLATE
 
 
 def test_the_error_page_is_what_the_script_writes() -> None:

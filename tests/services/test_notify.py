@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from dozo.model import clock
+from dozo.model.quiet import QuietHours
 from dozo.services import notify, sending
 from dozo.services.access import Actor, Forbidden, Role, Scope
 from dozo.services.access import ActorKind as Kind
@@ -143,6 +144,29 @@ def test_a_failure_is_told_once_and_so_is_its_end(
     job(site, "failed")
     round_(site)
     assert len(receiver.messages) == 3
+
+
+def test_in_quiet_hours_only_what_is_urgent_is_told_and_the_rest_at_their_end(
+    main: Site, receiver: Receiver, time: Moved
+) -> None:
+    at = clock.now()
+    hours = f"{at - 2 * MINUTE:%H:%M}-{at + 60 * MINUTE:%H:%M}"
+    site = told(main, receiver, notify_quiet=QuietHours.parse(hours, "UTC"))
+    job(site, "failed")
+    job(site, "failed", kind="site.scrub", title="read back", object_id="s2")
+    round_(site)
+    assert receiver.titles == []
+    job(site, "failed", kind="site.retain", title="retain", error_code="retention.stopped")
+    round_(site)
+    assert receiver.titles == ["[main] failed: retain"]
+    time.by += 30 * MINUTE
+    job(site, "done", kind="site.scrub", object_id="s2")
+    round_(site)
+    assert len(receiver.messages) == 1
+    time.by += 31 * MINUTE
+    round_(site)
+    assert receiver.titles[1:] == ["[main] 3 things to know"]
+    assert "over: failed: read back" in receiver.messages[1]["message"]
 
 
 def test_what_is_tried_again_or_cancelled_is_no_news(site: Site, receiver: Receiver) -> None:

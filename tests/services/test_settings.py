@@ -32,6 +32,27 @@ def test_what_is_written_is_read(home: Path) -> None:
     assert found.peers == ()
 
 
+def test_quiet_hours_and_what_does_not_wait_for_their_end(home: Path) -> None:
+    path = home / "dozo.toml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("# quiet =", "quiet =")
+        .replace("# quiet_zone", "quiet_zone")
+        .replace('# urgent = ["copies-damaged", ', 'urgent = ["job-stuck", ')
+    )
+    found = settings.load(home)
+    assert str(found.notify_quiet) == "22:00-07:00 Asia/Tokyo"
+    assert found.notify_urgent == ("job-stuck", "retention-stopped")
+    for old, new in (
+        ("# quiet =", 'quiet = "nights" #'),
+        ("# quiet_zone =", 'quiet = "22:00-07:00"\nquiet_zone = "Mars" #'),
+        ("# urgent =", 'urgent = ["everything"] #'),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(SettingsInvalid, match="notify"):
+            settings.load(home)
+
+
 def test_the_id_of_a_site_follows_from_its_name() -> None:
     assert settings.site_id("main") == settings.site_id("main")
     assert settings.site_id("main") != settings.site_id("dr")

@@ -7,12 +7,12 @@ people (``services.notify``) can tell each once.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
+from dozo.model.news import News as Kind
 from dozo.model.states import Copy
 from dozo.services import figures, policies, scheduler
 from dozo.services.job_queue import ACTIVE
@@ -28,21 +28,6 @@ _LOOK_BACK = timedelta(days=3)
 _NAMED = 10
 QUOTA_NEAR = 0.9
 QUOTA_FAR = 0.85
-
-
-class Kind(StrEnum):
-    """The kinds of news."""
-
-    JOB_FAILED = "job-failed"
-    REQUEST_FAILED = "request-failed"
-    RETENTION_STOPPED = "retention-stopped"
-    RUN_SKIPPED = "run-skipped"
-    RUNS_MISSED = "runs-missed"
-    COPIES_DAMAGED = "copies-damaged"
-    PEER_BEHIND = "peer-behind"
-    QUOTA_NEAR = "quota-near"
-    JOB_STUCK = "job-stuck"
-    SERVER_UNSAFE = "server-unsafe"
 
 
 # These happened and are told once; nothing ends them.

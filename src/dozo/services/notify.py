@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.news import News
 from dozo.services import findings, sending
 from dozo.services.access import Operation, Scope
 from dozo.services.audit import recorded
@@ -74,7 +75,7 @@ def _worse(site: Site, row: "Incident", finding: Finding, now: datetime) -> list
     if finding.size <= row.size:
         return []
     # What grows one by one is not told one by one.
-    if now - row.told_at < _WORSE_PAUSE and finding.kind is not findings.Kind.SERVER_UNSAFE:
+    if now - row.told_at < _WORSE_PAUSE and finding.kind is not News.SERVER_UNSAFE:
         return []
     row.title, row.text, row.size, row.told_at = finding.title, finding.text, finding.size, now
     row.save(using=site.catalog.alias)
@@ -115,6 +116,10 @@ def deliver(site: Site) -> int:
 def _deliver_to(site: Site, address: str, url: str) -> int:
     now = clock.now()
     waiting = site.catalog.notices.filter(address=address, sent_at=None)
+    quiet = site.settings.notify_quiet
+    if quiet is not None and quiet.include(now):
+        # The rest comes in one message when the hours are over.
+        waiting = waiting.filter(incident__kind__in=site.settings.notify_urgent)
     rows = list(waiting.order_by("id")[:200])
     # In order: what is over is not told before what it was.
     if not rows or rows[0].next_at > now:

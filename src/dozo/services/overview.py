@@ -286,6 +286,7 @@ def settings(scope: Scope) -> dict[str, Any]:
     plain["peers"] = [one.name for one in found.peers]
     plain["hooks"] = [one.name for one in found.hooks]
     # Addresses of databases and of messengers hold passwords.
+    plain["notify_quiet"] = str(found.notify_quiet or "")
     plain["notify"] = [urlsplit(one).scheme for one in found.notify]
     if "://" not in found.database:
         plain["database"] = "…" if found.database else ""

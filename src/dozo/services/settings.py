@@ -12,7 +12,10 @@ from typing import Any
 
 from dozo.catalog import postgres
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.news import URGENT, News
+from dozo.model.quiet import QuietHours
 from dozo.services.notes import fsync_directory
+from dozo.services.settings_template import TEMPLATE as TEMPLATE
 
 FILE_NAME = "dozo.toml"
 # A site's id follows from its name, so a site that is set up again after a loss, under the
@@ -137,6 +140,8 @@ class Settings:
     retention_share: float = 0.3
     notify: tuple[str, ...] = ()
     notify_behind_hours: float = 24
+    notify_quiet: QuietHours | None = None
+    notify_urgent: tuple[News, ...] = URGENT
     peers: tuple[Peer, ...] = field(default=())
     hooks: tuple[Hook, ...] = field(default=())
 
@@ -174,90 +179,6 @@ def default_home() -> Path:
 
 
 _DATABASE_EXAMPLE = 'database = "postgresql://dozo@/dozo?host=/run/postgresql"'
-_TEMPLATE = """\
-# The settings of one Dozo site. Paths may be relative to this file's folder.
-
-[site]
-# The id of this site follows from its name: keep it for as long as snapshots bear it.
-name = {name}
-# The owner of servers that nobody has assigned to a tenant.
-tenant = "default"
-
-[vault]
-# The backup storage of this site: a folder, best on disks of its own.
-url = {vault}
-# The site's keys. Without them nothing in the vault can be read: keep a copy elsewhere.
-keys = {keys}
-
-[hypervisor]
-libvirt = {libvirt}
-# Where Dozo puts the images of restored volumes. QEMU's user must be able to enter it.
-pool = {pool}
-# Where a live snapshot keeps what the guest overwrites meanwhile; the same demands as the pool.
-scratch = {scratch}
-# The most that one live snapshot may take there, in bytes; what is free, unless set.
-# scratch_bytes = 10737418240
-
-[capture]
-# A guest is thawed after this time, whatever happens to Dozo.
-freeze_limit_seconds = 10
-# How long the guest agent may take over one command; a freeze writes out what is dirty.
-agent_timeout_seconds = 30
-# What change tracking calls unchanged is read again, a part each time, within so many days.
-reread_days = 30
-# Volumes of one server that are read at the same time.
-parallel_volumes = 2
-
-[service]
-# Where `dozo serve` answers. Beyond this host only with TLS, here or at a proxy in front.
-listen = "127.0.0.1:8790"
-# How others reach it, for links in notifications and for the proxy's sake.
-# public_url = "https://backup.example.org"
-# tls_certificate = "/etc/dozo/tls.crt"
-# tls_key = "/etc/dozo/tls.key"
-# With --behind-proxy: whose word about a client's address is believed.
-# proxies = ["127.0.0.1", "::1"]
-# How long jobs get to come to an end when the service stops; then the next start takes them up.
-stop_seconds = 60
-
-[catalog]
-# SQLite in this folder, unset; or PostgreSQL, which several workers need:
-{database}
-
-[jobs]
-# Jobs that run at the same time: at this site, of one tenant, and of the service's own upkeep.
-parallel = 4
-parallel_tenant = 2
-parallel_upkeep = 2
-
-[upkeep]
-# How often this site looks at its vault, its hypervisor and its peers.
-sync_minutes = 5
-# Everything stored is read back within so many days.
-scrub_days = 7
-# How often the space of deleted snapshots is reclaimed, and how long they can be brought back.
-prune_hours = 24
-undelete_days = 7
-# One run of retention that would delete more than this share of a schedule's snapshots stops.
-retention_share = 0.3
-
-[notify]
-# Where news goes: addresses as Apprise has them, such as "mailto://…" or "json://…".
-urls = []
-# A peer that has not verified a snapshot for so long is behind.
-behind_hours = 24
-
-# Other sites, added by `dozo site add-peer`:
-# [[peers]]
-# name = "dr"
-# vault = "/mnt/dr/vault"
-# public_key = "…"
-
-# What may run inside guests before and after a snapshot (docs/hooks.md):
-# [[hooks]]
-# name = "flush-db"
-# command = ["/usr/local/sbin/flush-db", "--now"]
-"""
 
 
 def quoted(text: str) -> str:
@@ -281,7 +202,7 @@ def write_new(
     The file is durable when this returns.
     """
     path = home / FILE_NAME
-    text = _TEMPLATE.format(
+    text = TEMPLATE.format(
         name=quoted(name),
         vault=quoted(vault),
         keys=quoted(str(keys)),
@@ -402,7 +323,7 @@ _KNOWN = {
     "catalog": {"database"},
     "jobs": {"parallel", "parallel_tenant", "parallel_upkeep"},
     "upkeep": {"sync_minutes", "scrub_days", "prune_hours", "undelete_days", "retention_share"},
-    "notify": {"urls", "behind_hours"},
+    "notify": {"urls", "behind_hours", "quiet", "quiet_zone", "urgent"},
 }
 
 
@@ -461,6 +382,8 @@ class _Reader:
             retention_share=self._number("upkeep", "retention_share", 0.3, 0, 1),
             notify=self._texts("notify", "urls"),
             notify_behind_hours=self._number("notify", "behind_hours", 24, 0.01, 8760),
+            notify_quiet=self._quiet(),
+            notify_urgent=self._urgent(),
             peers=self._peers(),
             hooks=self._hooks(),
         )
@@ -468,6 +391,22 @@ class _Reader:
     def _database(self) -> str:
         text = self._optional_text("catalog", "database")
         return database_address(self.path, text) if text else ""
+
+    def _quiet(self) -> QuietHours | None:
+        hours = self._optional_text("notify", "quiet")
+        zone = self._text("notify", "quiet_zone", "UTC")
+        try:
+            return QuietHours.parse(hours, zone) if hours else None
+        except ValueError:
+            raise self._invalid("notify.quiet must be like 22:00-07:00") from None
+        except DozoError as error:
+            raise self._invalid(f"notify.quiet_zone: {error}") from None
+
+    def _urgent(self) -> tuple[News, ...]:
+        try:
+            return tuple(News(one) for one in self._texts("notify", "urgent", URGENT))
+        except ValueError as error:
+            raise self._invalid(f"notify.urgent: {error}; known: {', '.join(News)}") from None
 
     def _vault_url(self, url: str) -> str:
         return url if "://" in url else str(self.path.parent.absolute() / url)
