@@ -11,6 +11,7 @@ import typer
 
 from dozo.cli.app import app
 from dozo.services import settings
+from dozo.services.settings_template import TEMPLATE
 
 ROOT = Path(__file__).parents[2]
 CLI_PAGE = (ROOT / "docs" / "cli.md").read_text()
@@ -62,7 +63,7 @@ def test_every_setting_is_documented_and_in_the_commented_file() -> None:
     for section, keys in settings._KNOWN.items():
         for key in keys:
             assert f"`{section}.{key}`" in CLI_PAGE
-            assert key in settings.TEMPLATE
+            assert key in TEMPLATE
 
 
 def test_the_error_page_is_what_the_script_writes() -> None:

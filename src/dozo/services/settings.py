@@ -15,7 +15,7 @@ from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.news import URGENT, News
 from dozo.model.quiet import QuietHours
 from dozo.services.notes import fsync_directory
-from dozo.services.settings_template import TEMPLATE as TEMPLATE
+from dozo.services.settings_template import TEMPLATE
 
 FILE_NAME = "dozo.toml"
 # A site's id follows from its name, so a site that is set up again after a loss, under the
