@@ -35,8 +35,12 @@ settings.load_profile("dozo")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Whatever uses the host's libvirt is marked so: such tests cannot share it with each other."""
+    if not config.getoption("--kills"):
+        sweeps = [item for item in items if item.get_closest_marker("sweep")]
+        config.hook.pytest_deselected(items=sweeps)
+        items[:] = [item for item in items if item not in sweeps]
     for item in items:
         uses = "libvirt_host" in getattr(item, "fixturenames", ())
         if uses and not item.get_closest_marker("guest"):
@@ -44,7 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The test run's own option."""
+    """The test run's own options."""
+    parser.addoption(
+        "--kills", action="store_true", help="kill jobs at every point, for about an hour"
+    )
     parser.addoption(
         "--postgres", action="store_true", help="keep every site's catalog in PostgreSQL"
     )

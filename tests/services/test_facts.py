@@ -97,6 +97,7 @@ def test_the_json_form_is_pinned() -> None:
     plain = replace(WHOLE, notes=()).to_json()
     assert sorted(plain) == [
         "capture",
+        "job",
         "name",
         "notes",
         "recovery_point",

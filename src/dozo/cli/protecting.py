@@ -85,7 +85,7 @@ def show_made(made: Mapping[str, Any]) -> None:
                 size(one["bytes_read"]),
                 size(one["bytes_new"]),
                 size(one["bytes_stored"]),
-                f"{one['seconds']:.1f}",
+                "-" if one["seconds"] is None else f"{one['seconds']:.1f}",
                 one["full_reason_words"] or "-",
             ]
             for one in made["snapshots"]

@@ -64,6 +64,7 @@ class CapturePlan:
     scheduled: bool
     schedule_id: str
     keep: dict[str, Any] | None
+    job: str = ""
 
     @property
     def note_name(self) -> str:

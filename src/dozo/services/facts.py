@@ -118,6 +118,8 @@ class SnapshotFacts:
     server: ServerFacts | None = None
     recovery_point: RecoveryPointFacts | None = None
     template: TemplateFacts | None = None
+    # The job that made it, by which a later run of the same job knows it as its own.
+    job: str = ""
     # The guest as the hypervisor showed it, for people: host, operating system.
     notes: tuple[tuple[str, str], ...] = ()
     version: ClassVar[int] = VERSION
@@ -166,6 +168,7 @@ def _decoded(plain: Mapping[str, Any]) -> SnapshotFacts:
         server=ServerFacts(**_known(ServerFacts, server)) if server else None,
         recovery_point=_point(point) if point else None,
         template=TemplateFacts(**_known(TemplateFacts, template)) if template else None,
+        job=_text(plain.get("job", "")),
         notes=tuple(sorted((_text(k), _text(v)) for k, v in plain.get("notes", {}).items())),
     )
 

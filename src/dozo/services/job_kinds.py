@@ -44,12 +44,13 @@ class JobKind:
 
     ``prepare`` checks rights and policy, and raises; it changes nothing. ``foresee`` then looks at
     the hypervisor and the vault, raises what the run would refuse at once, and tells what will
-    happen; a schedule goes without it, since its run finds out anyway. ``run`` gets
-    what it returned as ``params``, in a worker, with a site of its own, and returns a result
-    that JSON can hold. ``repeatable`` says whether doing it again later is what its asker still
-    wants: then a job whose process died runs again once leftovers are cleaned up, and one that
-    failed for a reason that can pass is tried ``tries`` times; otherwise it ends there.
-    The codes in ``final`` end it at once all the same.
+    happen; a schedule goes without it, since its run finds out anyway. ``run`` gets, in a worker
+    and with a site of its own, what it returned as ``params``, and two more: ``job``, its id, and
+    ``again``, whether it may have been run before and have made something (``made_before``). It
+    returns a result that JSON can hold. ``repeatable`` says whether doing it again later is what
+    its asker still wants: then a job whose process died runs again once leftovers are cleaned up,
+    and one that failed for a reason that can pass is tried ``tries`` times; otherwise it ends
+    there. The codes in ``final`` end it at once all the same.
     A job that makes no progress for ``quiet_seconds`` is called stuck and asked to end.
     """
 

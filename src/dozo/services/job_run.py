@@ -17,6 +17,7 @@ from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import Backoff, JobState
 from dozo.services import leftovers, operations
+from dozo.services.admission import Lane
 from dozo.services.job_kinds import JobKind, JobKindUnknown
 from dozo.services.job_queue import ACTIVE
 from dozo.services.job_work import JobWork, beating, storable
@@ -96,9 +97,7 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
         return {"state": JobState.FAILED, **_error(error)}
     try:
         if row.executions > 1:
-            # Its notes are about to be written over by its next run, or by somebody else's.
-            for line in leftovers.clean(site).lines:
-                work.log(f"left over: {line}")
+            _clean_up(site, kind, work)
         ended = _ended_by_crash(row, kind)
         if ended is not None:
             work.log(str(ended["error_text"]))
@@ -108,7 +107,8 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
         if row.state == JobState.CANCELLING:
             work.cancel()
         work.check()
-        result = kind.run(site, row.params, work)
+        again = row.executions > 1 or row.attempt > 1
+        result = kind.run(site, {**row.params, "job": row.job_id, "again": again}, work)
     except DozoError as error:
         work.log(f"ended: {error}")
         return _ended_by_error(row, kind, error, work)
@@ -128,6 +128,18 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
         }
     work.log("done")
     return {"state": JobState.DONE, "result": plain(result)}
+
+
+def _clean_up(site: Site, kind: JobKind, work: JobWork) -> None:
+    """Its notes are about to be written over by its next run, or by somebody else's.
+
+    Raises why they cannot be cleaned up now; upkeep writes over none.
+    """
+    cleaned = leftovers.clean(site)
+    for line in cleaned.lines:
+        work.log(f"left over: {line}")
+    if cleaned.problem is not None and kind.lane is not Lane.UPKEEP:
+        raise cleaned.problem
 
 
 def _ended_by_error(row: "Job", kind: JobKind, error: DozoError, work: JobWork) -> dict[str, Any]:

@@ -23,9 +23,13 @@ CAPTURES = "captures"
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What was found, a line each, with the next step where one is needed."""
+    """What was found, a line each, with the next step where one is needed.
+
+    ``problem`` is why something could not be cleaned up now; its note is there for the next time.
+    """
 
     lines: tuple[str, ...]
+    problem: DozoError | None = None
 
 
 def captures_dir(site: Site) -> Path:
@@ -38,16 +42,27 @@ def clean(site: Site) -> Cleaned:
     # A server that Dozo stopped is missed by somebody: it comes first.
     lines = _start_again(site)
     lines += _clean_captures(site)
+    problem = None
     for stale in notes.stale(site.settings.notes):
         if stale.body.get("kind") == start_again.KIND:
             continue
         with notes.take_over(stale) as note:
             if note is not None:
-                lines += _clean_note(site, note)
-                if not _is_needed(site, note):
-                    notes.forget(note)
+                try:
+                    lines += _clean_one(site, note)
+                except DozoError as error:
+                    # The hypervisor or the vault is away: no reason for a service not to start.
+                    problem = error
+                    lines.append(f"{_interrupted(note)} and cannot be cleaned up now: {error}")
     lines += _clean_images(site)
-    return Cleaned(lines=tuple(lines))
+    return Cleaned(lines=tuple(lines), problem=problem)
+
+
+def _clean_one(site: Site, note: Note) -> list[str]:
+    lines = _clean_note(site, note)
+    if not _is_needed(site, note):
+        notes.forget(note)
+    return lines
 
 
 def _start_again(site: Site) -> list[str]:
@@ -91,7 +106,7 @@ def _capture_line(report: CleanReport) -> str:
 
 def _clean_note(site: Site, note: Note) -> list[str]:
     kind = note.body.get("kind")
-    line = f"{note.what}: {note.work} was interrupted"
+    line = _interrupted(note)
     if kind == "snapshot":
         return [line + _forget_partial_point(site, note)]
     if kind == "restore-server":
@@ -104,6 +119,10 @@ def _clean_note(site: Site, note: Note) -> list[str]:
         _fail_copies(site, str(note.body.get("peer", "")))
         line += "; copy again, what arrived is not sent again"
     return [] if kind == "part" else [line]
+
+
+def _interrupted(note: Note) -> str:
+    return f"{note.what}: {note.work} was interrupted"
 
 
 def _is_needed(site: Site, note: Note) -> bool:

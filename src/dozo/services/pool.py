@@ -46,6 +46,8 @@ class PoolImage:
     # attached to nothing, only this and the catalog know.
     restoring: str = ""
     safety: str = ""
+    # The job that made it, by which a later run of the same job knows it as its own.
+    job: str = ""
 
 
 class Pool:

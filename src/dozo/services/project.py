@@ -60,6 +60,17 @@ def rebuild(site: Site, *, everything: bool = True) -> ProjectReport:
     )
 
 
+def record_unknown(site: Site) -> None:
+    """What the catalog has not heard of, because its writer died or lost the catalog."""
+    known = _known(site)
+    if site.vault.snapshot_ids() <= known:
+        return
+    found = [info for info in site.vault.snapshots() if info.snapshot not in known]
+    for info in found:
+        record(site, info)
+    refresh_copies(site, site.own_row, site.vault, found, only=True)
+
+
 def read_facts(info: "SnapshotInfo") -> SnapshotFacts | None:
     """The facts of a snapshot; None without a key, or where a plain image was stored."""
     if info.sealed is None or "version" not in info.sealed.facts:

@@ -3,6 +3,7 @@
 Everything that can be refused is refused by the plan, before the first byte is written.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from dozo import hypervisor
-from dozo.hypervisor import Network, ServerState
+from dozo.hypervisor import Network, ServerInfo, ServerState
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.states import Identity
@@ -95,7 +96,7 @@ class ServerMade:
     started: bool
     gap_seconds: float
     volumes: tuple[VolumeMade, ...]
-    seconds: float
+    seconds: float | None
 
 
 def plan(
@@ -324,13 +325,10 @@ def apply(
         except BaseException:
             _discard_unused(site, written)
             raise
-    for one in plan.volumes:
-        restore_volume.add_to_catalog(site, one.image)
-    inventory.sync(site)
+    _take_up(site, [one.image for one in plan.volumes])
     if plan.start:
         work.step(f"start server {plan.name}")
-        site.host.start(uuid)
-        inventory.sync(site)
+        _start(site, uuid)
     return ServerMade(
         server=uuid,
         name=plan.name,
@@ -340,6 +338,39 @@ def apply(
         volumes=tuple(made),
         seconds=clock.monotonic() - started_at,
     )
+
+
+def finish(
+    site: Site, server: ServerInfo, images: Sequence[PoolImage], *, start: bool
+) -> ServerMade:
+    """What is left to be done for a server that an earlier run of a job has defined."""
+    _take_up(site, images)
+    if start:
+        _start(site, server.uuid)
+    sources = [readable(site, one.origin_snapshot) for one in images]
+    times = [one.info.created_at for one in sources]
+    originals = {one.facts.server.uuid for one in sources if one.facts and one.facts.server}
+    return ServerMade(
+        server=server.uuid,
+        name=server.name,
+        identity=Identity.KEEP if server.uuid in originals else Identity.COPY,
+        started=start,
+        gap_seconds=(max(times) - min(times)).total_seconds(),
+        volumes=tuple(restore_volume.made_before_of(one) for one in images),
+        seconds=None,
+    )
+
+
+def _take_up(site: Site, images: Sequence[PoolImage]) -> None:
+    """A server that is defined, and its volumes, into the catalog."""
+    for image in images:
+        restore_volume.add_to_catalog(site, image)
+    inventory.sync(site)
+
+
+def _start(site: Site, uuid: str) -> None:
+    site.host.start(uuid)
+    inventory.sync(site)
 
 
 def require_free(site: Site, plan: ServerPlan) -> None:

@@ -1,8 +1,9 @@
 """A new volume from a snapshot: an image in the site's pool, attached to nothing at first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Self
 from uuid import UUID, uuid4
 
 from dozo import volumes
@@ -27,6 +28,10 @@ class VolumePlan:
     image: PoolImage
     device: str
     encrypted: bool
+
+    def made_by(self, job: str) -> Self:
+        """The same, as that job makes it."""
+        return replace(self, image=replace(self.image, job=job))
 
     @property
     def warning(self) -> str | None:
@@ -54,8 +59,9 @@ class VolumeMade:
     path: str
     format: str
     bytes_volume: int
-    bytes_written: int
-    seconds: float
+    # None where an earlier run of the job has made it.
+    bytes_written: int | None
+    seconds: float | None
 
 
 def plan(
@@ -133,6 +139,26 @@ def apply(
     made = write_image(site, plan, work or Unheard())
     add_to_catalog(site, plan.image)
     return made
+
+
+def finish(site: Site, image: PoolImage) -> VolumeMade:
+    """What is left to be done for an image that is whole: an earlier run of a job has made it."""
+    add_to_catalog(site, image)
+    return made_before_of(image)
+
+
+def made_before_of(image: PoolImage) -> VolumeMade:
+    """A volume that was made, but not now."""
+    return VolumeMade(
+        volume=image.volume_id,
+        name=image.name,
+        snapshot=image.origin_snapshot,
+        path=image.path,
+        format=image.format,
+        bytes_volume=image.bytes_volume,
+        bytes_written=None,
+        seconds=None,
+    )
 
 
 def require_accepted(plan: VolumePlan, *, accept_plaintext: bool) -> None:

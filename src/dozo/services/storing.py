@@ -33,7 +33,10 @@ _CHECK_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """One snapshot that was stored. ``full_reason`` is a code; None for an incremental one."""
+    """One snapshot that was stored. ``full_reason`` is a code; None for an incremental one.
+
+    What it cost is None where an earlier run of the job has stored it.
+    """
 
     snapshot: str
     name: str
@@ -43,10 +46,10 @@ class Taken:
     consistency: Consistency
     parent: str | None
     bytes_volume: int
-    bytes_read: int
-    bytes_new: int
-    bytes_stored: int
-    seconds: float
+    bytes_read: int | None
+    bytes_new: int | None
+    bytes_stored: int | None
+    seconds: float | None
     full_reason: str | None
     full_reason_words: str | None
 
@@ -238,6 +241,7 @@ def _draft(
         if plan.server_uuid
         else None,
         recovery_point=point,
+        job=plan.job,
         notes=tuple(sorted(opened.notes.items())),
     )
     return SnapshotDraft(

@@ -27,7 +27,7 @@ class TemplatePlan:
     tenant: str
 
 
-def plan(site: Site, reference: str, *, name: str) -> TemplatePlan:
+def plan(site: Site, reference: str, *, name: str, job: str = "") -> TemplatePlan:
     """Check that a template can be made of a snapshot; nothing is made.
 
     Raises :class:`NotRootVolume`, :class:`NoDefinition`, ``SnapshotUnknown``, ``SnapshotDeleted``,
@@ -45,6 +45,7 @@ def plan(site: Site, reference: str, *, name: str) -> TemplatePlan:
         found.facts,
         name=name,
         recovery_point=None,
+        job=job,
         template=TemplateFacts(
             source_snapshot=found.info.snapshot,
             source_created_at=clock.to_text(found.info.created_at),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from dozo.hypervisor import ServerStarted
 from dozo.model import clock
 from dozo.model.policy import Policy
 from dozo.model.states import CaptureMode
-from dozo.services import found, hooks, policies, protect, snapshots, start_again
+from dozo.services import found, hooks, made_before, policies, protect, snapshots, start_again
 from dozo.services.access import Operation, Scope
 from dozo.services.capture_plan import CapturePlan
 from dozo.services.errors import GaveWay
@@ -208,6 +209,22 @@ def _run(
     work: Work,
     plan: "Callable[[], CapturePlan]",
 ) -> dict[str, Any]:
+    made = made_before.capture(site, params)
+    if made is None:
+        made = _take(site, server, params, work, plan)
+    else:
+        work.step(f"{made.name} was taken before the interruption")
+    _read_back(site, made, work)
+    return _result(made)
+
+
+def _take(
+    site: Site,
+    server: "models.Server | None",
+    params: Params,
+    work: Work,
+    plan: "Callable[[], CapturePlan]",
+) -> Protected:
     with ExitStack() as stack:
         if server is not None:
             stack.enter_context(hooks.around(site, server, params, work))
@@ -221,9 +238,8 @@ def _run(
                         work=work,
                     )
                 )
-        made = protect.apply(site, _allowed(site, plan()), work=work)
-    _read_back(site, made, work)
-    return _result(made)
+        wanted = replace(_allowed(site, plan()), job=made_before.job_of(params))
+        return protect.apply(site, wanted, work=work)
 
 
 def _read_back(site: Site, made: Protected, work: Work) -> None:

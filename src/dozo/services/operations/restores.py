@@ -1,18 +1,26 @@
 """Jobs that give data back: templates, servers and volumes made of snapshots, and in place."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from dozo.hypervisor import Network
 from dozo.model import clock
 from dozo.model.states import Identity
-from dozo.services import policies, restore_in_place, restore_server, restore_volume, templates
+from dozo.services import (
+    made_before,
+    policies,
+    restore_in_place,
+    restore_server,
+    restore_volume,
+    templates,
+)
 from dozo.services.access import Operation, Scope
 from dozo.services.errors import TenantsMixed
 from dozo.services.job_kinds import JobKind, Params, Prepared, lock_of_volume
 from dozo.services.restore_server import ServerMade, ServerPlan
 from dozo.services.site import Site
+from dozo.services.views import template_view
 from dozo.services.work import Work
 
 if TYPE_CHECKING:
@@ -38,7 +46,12 @@ def _prepare_template(scope: Scope, params: Params) -> Prepared:
 
 
 def _run_template(site: Site, params: Params, work: Work) -> Any:
-    plan = templates.plan(site, str(params["snapshot"]), name=str(params["name"]))
+    made = made_before.template(site, params)
+    if made is not None:
+        work.step(f"template {made.name} was made before the interruption")
+        return template_view(site, made)
+    job = made_before.job_of(params)
+    plan = templates.plan(site, str(params["snapshot"]), name=str(params["name"]), job=job)
     return templates.create(site, plan, work=work)
 
 
@@ -63,7 +76,9 @@ def _plan_of_template(site: Site, template: str, params: Params) -> ServerPlan:
 
 
 def _run_server_of_template(site: Site, params: Params, work: Work) -> ServerMade:
-    return _make(site, _plan_of_template(site, str(params["template"]), params), params, work)
+    return _make(
+        site, lambda: _plan_of_template(site, str(params["template"]), params), params, work
+    )
 
 
 def _prepare_server(scope: Scope, params: Params) -> Prepared:
@@ -126,7 +141,7 @@ def _plan_server(site: Site, params: Params) -> ServerPlan:
 
 
 def _run_server(site: Site, params: Params, work: Work) -> ServerMade:
-    return _make(site, _plan_server(site, params), params, work)
+    return _make(site, lambda: _plan_server(site, params), params, work)
 
 
 def _server_params(params: Params) -> dict[str, Any]:
@@ -149,8 +164,18 @@ def _prepared_server(plan: ServerPlan, tenant: "models.Tenant", params: dict[str
     )
 
 
-def _make(site: Site, plan: ServerPlan, params: Params, work: Work) -> ServerMade:
+def _make(site: Site, planned: Callable[[], ServerPlan], params: Params, work: Work) -> ServerMade:
     tenant = site.tenant_row(str(params["tenant"]))
+    images = made_before.images(site, params)
+    server = made_before.server(site, images)
+    if server is not None:
+        work.step(f"server {server.name} was defined before the interruption")
+        made = restore_server.finish(site, server, images, start=bool(params.get("start")))
+        site.catalog.servers.filter(uuid=made.server).update(tenant=tenant)
+        return made
+    plan = planned()
+    job = made_before.job_of(params)
+    plan = replace(plan, volumes=tuple(one.made_by(job) for one in plan.volumes))
     if plan.identity is Identity.KEEP:
         # From its first moment it must not be shown to somebody who had it in between.
         gone = site.catalog.servers.filter(uuid=plan.original_uuid, present=False)
@@ -199,9 +224,12 @@ def _plan_volume(site: Site, params: Params) -> restore_volume.VolumePlan:
 
 
 def _run_volume(site: Site, params: Params, work: Work) -> restore_volume.VolumeMade:
+    for image in made_before.images(site, params):
+        work.step(f"volume {image.name} was made before the interruption")
+        return restore_volume.finish(site, image)
     return restore_volume.apply(
         site,
-        _plan_volume(site, params),
+        _plan_volume(site, params).made_by(made_before.job_of(params)),
         accept_plaintext=bool(params.get("accept_plaintext")),
         work=work,
     )
