@@ -85,7 +85,7 @@ EXAMPLES: dict[str, tuple[str, Any, set[int]]] = {
     "create_schedule": ("/schedules", {**SCHEDULE, "name": "other"}, {201}),
     "preview_schedule": (
         "/schedules/preview",
-        {"timing": SCHEDULE["timing"], "keep": SCHEDULE["keep"]},
+        {"timing": SCHEDULE["timing"], "keep": SCHEDULE["keep"], "server": "web"},
         {200},
     ),
     "list_schedule_runs": ("/schedules/nightly/runs", None, {200}),

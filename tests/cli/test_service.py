@@ -237,6 +237,20 @@ def test_a_schedule_from_its_making_to_its_end(dozo: Dozo, served: Service) -> N
     assert dozo("--home", home, "schedule", "show", "nightly").code == 3
 
 
+def test_a_preview_with_what_it_covers_tells_the_cost(dozo: Dozo, served: Service) -> None:
+    when = ("--daily", "02:30", "--keep", "3")
+    plain = dozo("--home", served.home, "schedule", "preview", *when)
+    assert (plain.code, "cost" in plain.out) == (0, False)
+    tagged = ("--tag", "prod", "--tenant", "default")
+    done = dozo("--home", served.home, "schedule", "preview", *when, *tagged)
+    assert "probable cost here, of 0 volumes" in done.out, done.err
+    made = dozo("--home", served.home, "schedule", "create", "cost", *when, *tagged)
+    assert made.code == 0, made.err
+    told = dozo("--home", served.home, "schedule", "preview", "cost", "--json")
+    assert told.json["estimate"]["volumes"] == 0, told.err
+    assert dozo("--home", served.home, "schedule", "delete", "cost", "--yes").code == 0
+
+
 def test_the_overview_and_the_site_are_shown(dozo: Dozo, served: Service) -> None:
     for command in (["overview"], ["site", "show"], ["site", "settings"], ["policy", "list"],
                     ["audit", "verify"], ["audit", "list"], ["whoami"],

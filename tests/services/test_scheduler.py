@@ -215,11 +215,46 @@ def test_a_new_time_catches_nothing_up(site: Site, scope: Scope, now: Now) -> No
     assert runs(site) == [(at(14, 30), "started", "")]
 
 
-def test_a_preview_shows_runs_and_generations(now: Now) -> None:
-    seen = schedules.preview({"timing": HOURLY, "keep": {"daily": 7, "weekly": 4}}, days=60)
+def test_a_preview_shows_runs_and_generations(scope: Scope, now: Now) -> None:
+    fields = {"timing": HOURLY, "keep": {"daily": 7, "weekly": 4}}
+    seen = schedules.preview(scope, fields, days=60)
+    assert seen.estimate is None
     assert len(seen.runs) == 20
     assert seen.runs[0] == at(12)
     assert 10 <= len(seen.kept) <= 12
+
+
+def test_a_preview_tells_the_cost_from_what_earlier_snapshots_added(
+    site: Site, scope: Scope, now: Now
+) -> None:
+    fields: dict[str, object] = {"timing": HOURLY, "keep": {"count": 5}}
+    uuid = add_server(site)
+    volume = site.catalog.volumes.get()
+    site.catalog.volumes.update(bytes_volume=1_000_000)
+    new = schedules.preview(scope, {**fields, "server": str(uuid)}).estimate
+    assert new is not None
+    # Nothing is known of it but its size.
+    assert (new.volumes, new.measured, new.each_run.high) == (1, 0, 0)
+    assert (new.first.low, new.first.high) == (0, 1_000_000)
+    server = MadeServer(name="web", uuid=uuid, volume_ids={"vda": volume.volume_id})
+    # Two-hourly until now: 20, 30 and 40 kB were new each time.
+    for hours, added in ((7, 900_000), (5, 20_000), (3, 30_000), (1, 40_000)):
+        at_ = now.at - timedelta(hours=hours)
+        made = store(site, server, "vda", random_bytes(hours), at=at_)
+        site.catalog.snapshots.filter(snapshot_id=made).update(bytes_stored=added, parent_id="")
+    told = schedules.preview(scope, {**fields, "server": str(uuid)}).estimate
+    assert told is not None
+    assert (told.measured, told.measurements) == (1, 3)
+    # Within one hour at least half of what two brought, and at most all of it.
+    assert (told.each_run.low, told.each_run.high) == (10_000, 40_000)
+    # The first comes 1.5 hours after the newest.
+    assert (told.first.low, told.first.high) == (15_000, 40_000)
+    assert (told.kept.low, told.kept.high) == (55_000, 200_000)
+    weekly = {"timing": {"kind": "weekly", "weekdays": ["mon"], "hour": 1, "minute": 0}}
+    rare = schedules.preview(scope, {**fields, **weekly, "volume": str(volume.volume_id)}).estimate
+    assert rare is not None
+    # Never more than the volume has.
+    assert (rare.each_run.low, rare.each_run.high) == (20_000, 1_000_000)
 
 
 def generation(site: Site, server: MadeServer, number: int, schedule_id: str) -> str:

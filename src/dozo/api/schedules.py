@@ -12,7 +12,7 @@ from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import IF_MATCH, ROOT, Body, etag, if_match, needs
 from dozo.model.timing import Overlap, TimingKind, Weekday
 from dozo.services import schedules
-from dozo.services.access import Operation, permit
+from dozo.services.access import Operation
 from dozo.services.schedules import Preview, RunView, ScheduleView
 
 router = Router()
@@ -129,8 +129,12 @@ def create_schedule(request: HttpRequest, response: HttpResponse, body: NewSched
 
 
 class PreviewBody(Body):
-    """A schedule that is being thought about."""
+    """A schedule that is being thought about; what it covers, where its cost is wanted."""
 
+    server: Reference | None = None
+    volume: Reference | None = None
+    tag: Name | None = None
+    tenant: Name | None = Field(None, description="Whose servers a tag means.")
     timing: TimingBody
     keep: KeepBody
     days: int = Field(365, ge=1, le=3660)
@@ -138,11 +142,9 @@ class PreviewBody(Body):
 
 @router.post("/schedules/preview", response=Preview, **needs(Operation.SCHEDULE_PREVIEW))
 def preview_schedule(request: HttpRequest, body: PreviewBody) -> object:
-    """Show the next runs of a schedule, and which generations there will be."""
-    actor = scope_of(request).actor
-    permit(actor, Operation.SCHEDULE_PREVIEW, actor.tenant)
+    """Show the next runs of a schedule, which generations there will be, and what they cost."""
     fields = body.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    return schedules.preview(fields, days=body.days)
+    return schedules.preview(scope_of(request), fields, days=body.days)
 
 
 @router.get("/schedules/{ref}/runs", response=Page[RunView], **needs(Operation.SCHEDULE_SHOW))

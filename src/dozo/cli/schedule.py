@@ -1,5 +1,6 @@
 """`dozo schedule …`: snapshots that are taken and removed by themselves."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +17,11 @@ from dozo.cli.output import (
     print_table,
     say,
     short,
+    size,
     when,
     yes_no,
 )
-from dozo.cli.schedule_edit import create, edit
+from dozo.cli.schedule_edit import Server, Tag, Volume, create, edit
 from dozo.model.counting import counted
 
 app = typer.Typer(
@@ -125,6 +127,12 @@ def preview(
     schedule: Annotated[
         str | None, typer.Argument(help="One that is there; its options may be overridden.")
     ] = None,
+    server: Server = None,
+    volume: Volume = None,
+    tag: Tag = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose servers --tag covers (operators).")
+    ] = None,
     hourly: timings.Hourly = None,
     daily: timings.Daily = None,
     weekly: timings.Weekly = None,
@@ -141,7 +149,7 @@ def preview(
     keep_yearly: timings.KeepYearly = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show when a schedule would run, and what it would keep after a year."""
+    """Show when a schedule would run, what it would keep after a year, and what that costs."""
     when_given = timings.TimingGiven(
         hourly=hourly,
         daily=daily,
@@ -161,7 +169,11 @@ def preview(
         yearly=keep_yearly,
     )
     with client_of(context) as client:
+        given = {"server": server, "volume": volume, "tag": tag, "tenant": tenant}
         body = _previewed(client, schedule, when_given, kept_given)
+        covers = {name: value for name, value in given.items() if value is not None}
+        if covers:
+            body = {"timing": body["timing"], "keep": body["keep"], **covers}
         found = client.post("/schedules/preview", body)
     if as_json:
         print_json(found)
@@ -172,6 +184,23 @@ def preview(
     say(f"kept after {found['days']} days:")
     for one in found["kept"]:
         say(f"  {when(one['created_at'])}  {listed(one['reasons'])}")
+    if found["estimate"]:
+        _say_cost(found["estimate"], found["days"])
+
+
+def _say_cost(estimate: Mapping[str, Any], days: int) -> None:
+    """What it will cost, as far as earlier snapshots tell."""
+    volumes = counted(estimate["volumes"], "volume")
+    say(f"probable cost here, of {volumes}, {estimate['measured']} of them measured:")
+    known = estimate["measured"] > 0
+    for words, name in (
+        ("the first run", "first"),
+        ("each run after it", "each_run"),
+        (f"all that is kept after {days} days", "kept"),
+    ):
+        one = estimate[name]
+        text = f"{size(one['low'])} to {size(one['high'])}"
+        say(f"  {words}: {text if known or name == 'first' else 'not known yet'}")
 
 
 def _previewed(
@@ -187,7 +216,8 @@ def _previewed(
     kept = kept_given.keep(before.get("keep"), when_given.zone) or before.get("keep")
     if kept is None:
         raise typer.BadParameter("say what to keep: --keep 8 or --keep-daily 7, for example")
-    return {"timing": timing, "keep": kept}
+    covers = {before["target_kind"]: before["target"], "tenant": before["tenant"]} if before else {}
+    return {"timing": timing, "keep": kept, **covers}
 
 
 @app.command()

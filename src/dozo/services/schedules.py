@@ -11,9 +11,10 @@ from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.retention import keep_from_json, keep_to_json
 from dozo.model.states import CaptureMode
 from dozo.model.timing import timing_from_json, timing_to_json
-from dozo.services import hooks, policies, scheduler
+from dozo.services import estimates, hooks, policies, scheduler
 from dozo.services.access import Operation, Scope, about, permit
 from dozo.services.audit import audited
+from dozo.services.estimates import Estimate
 from dozo.services.policies import STOP
 from dozo.services.pool import checked_name
 
@@ -122,11 +123,13 @@ class KeptGeneration:
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """When a schedule will run, and which generations there will be after so many days."""
+    """When a schedule will run, which generations there will be after so many days, and what
+    they will cost, where it is said what the schedule covers."""
 
     runs: tuple[datetime, ...]
     days: int
     kept: tuple[KeptGeneration, ...]
+    estimate: Estimate | None
 
 
 def create(scope: Scope, fields: Mapping[str, Any]) -> ScheduleView:
@@ -209,20 +212,51 @@ def delete(scope: Scope, row: "Schedule") -> None:
         )
 
 
-def preview(fields: Mapping[str, Any], *, days: int = 365) -> Preview:
-    """The next runs of a schedule that is being thought about, and what it would keep."""
+def preview(scope: Scope, fields: Mapping[str, Any], *, days: int = 365) -> Preview:
+    """The next runs of a schedule that is being thought about, and what it would keep and cost.
+
+    Raises ``Forbidden``, and what looking up what it covers raises.
+    """
+    volumes = _previewed_volumes(scope, fields)
     timing = timing_from_json(fields.get("timing") or {})
     keep = keep_from_json(fields.get("keep") or {})
     now = clock.now()
     kept = retention.simulate(timing, keep, now, days)
+    runs = tuple(schedule_times.next_times(timing, now, PREVIEW_RUNS))
+    cost = None
+    if volumes is not None:
+        cost = estimates.estimate(scope.site, volumes, runs, [at for at, _ in kept])
     return Preview(
-        runs=tuple(schedule_times.next_times(timing, now, PREVIEW_RUNS)),
+        runs=runs,
         days=days,
+        estimate=cost,
         kept=tuple(
             KeptGeneration(created_at=at, reasons=tuple(one.value for one in reasons))
             for at, reasons in kept
         ),
     )
+
+
+def _previewed_volumes(scope: Scope, fields: Mapping[str, Any]) -> "list[models.Volume] | None":
+    """The volumes that it would cover now; None where nothing is said about that."""
+    if not any(fields.get(one) for one in _TARGETS):
+        permit(scope.actor, Operation.SCHEDULE_PREVIEW, scope.actor.tenant)
+        return None
+    tenant, kind, target = _target(scope, fields)
+    rows = scope.site.catalog.schedules
+    row = rows.model(tenant=tenant, target_kind=kind, target=target)
+    permit(scope.actor, Operation.SCHEDULE_PREVIEW, tenant.name, about=_about_target(scope, row))
+    volumes = scope.site.catalog.volumes.filter(tenant=tenant)
+    if kind == "volume":
+        return list(volumes.filter(volume_id=target))
+    attached = volumes.filter(state="attached", server__present=True, excluded_reason="")
+    if kind == "server":
+        return list(attached.filter(server_id=target))
+    return [
+        one
+        for one in attached.select_related("server")
+        if one.server and scheduler.covers(row, one.server)
+    ]
 
 
 def run_now(scope: Scope, reference: str) -> list[RunView]:
