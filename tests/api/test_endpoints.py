@@ -102,6 +102,7 @@ EXAMPLES: dict[str, tuple[str, Any, set[int]]] = {
     "list_sites": ("/sites", None, {200}),
     "show_site": ("/site", None, {200}),
     "show_retention": ("/site/retention", None, {200}),
+    "show_capacity": ("/site/capacity?days=7", None, {200}),
     "sync_site": ("/site/sync", {}, {202}),
     "retain_site": ("/site/retain", {}, {202}),
     "prune_site": ("/site/prune", {}, {202}),

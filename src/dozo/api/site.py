@@ -10,8 +10,9 @@ from dozo.api.current import scope_of
 from dozo.api.fields import Name
 from dozo.api.paging import Text
 from dozo.api.routes import Body, ask, given, job, needs
-from dozo.services import by_hand, doctor, notify, overview
+from dozo.services import by_hand, capacity, doctor, notify, overview
 from dozo.services.access import Operation
+from dozo.services.capacity import Capacity
 from dozo.services.doctor import Finding
 from dozo.services.notify import TestResult
 from dozo.services.overview import (
@@ -41,6 +42,18 @@ def list_sites(request: HttpRequest) -> object:
 def show_site(request: HttpRequest) -> object:
     """Show this site."""
     return overview.own_site(scope_of(request))
+
+
+class CapacityQuery(Body):
+    """How far back."""
+
+    days: int = Field(90, ge=1, le=400, description="So many days.")
+
+
+@router.get("/site/capacity", response=Capacity, **needs(Operation.SITE_SHOW))
+def show_capacity(request: HttpRequest, query: Query[CapacityQuery]) -> object:
+    """Show how much the vault held, day by day, and how fast it grows."""
+    return capacity.show(scope_of(request), days=query.days)
 
 
 class RetentionQuery(Body):

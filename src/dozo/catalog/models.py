@@ -19,6 +19,7 @@ from dozo.catalog.models_access import (
     Token,
     User,
 )
+from dozo.catalog.models_figures import VaultFigure
 from dozo.catalog.models_jobs import Job, JobLine, Schedule, ScheduleRun, Turn
 from dozo.catalog.models_notify import Incident, Notice
 from dozo.model import clock, states
@@ -47,6 +48,7 @@ __all__ = [
     "Token",
     "Turn",
     "User",
+    "VaultFigure",
     "Volume",
     "VolumeState",
 ]

@@ -35,7 +35,7 @@ from dozo.catalog.errors import (
 )
 
 if TYPE_CHECKING:
-    from dozo.catalog import models, models_jobs, models_notify
+    from dozo.catalog import models, models_figures, models_jobs, models_notify
 
 Row = TypeVar("Row", bound=Model)
 
@@ -215,6 +215,11 @@ class Catalog:
     def notices(self) -> "QuerySet[models_notify.Notice]":
         """The messages about incidents, sent ones included."""
         return self._rows("Notice")
+
+    @property
+    def vault_figures(self) -> "QuerySet[models_figures.VaultFigure]":
+        """How much the vault held, day by day."""
+        return self._rows("VaultFigure")
 
     @contextmanager
     def turn(self, name: str, *, durable: bool = False) -> Iterator[None]:

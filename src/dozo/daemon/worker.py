@@ -15,7 +15,16 @@ from dozo.daemon import logs
 from dozo.jobs import JobInterrupted, JobRunner
 from dozo.model import clock
 from dozo.model.errors import DozoError
-from dozo.services import inventory, job_queue, job_run, leftovers, notify, scheduler, upkeep
+from dozo.services import (
+    capacity,
+    inventory,
+    job_queue,
+    job_run,
+    leftovers,
+    notify,
+    scheduler,
+    upkeep,
+)
 from dozo.services.admission import Limits
 from dozo.services.patience import ServiceStopping
 from dozo.services.site import Site
@@ -184,8 +193,9 @@ class Worker:
             log.warning("left over: %s", line)
 
     def _forget(self, site: Site) -> None:
-        """What is too old, in the catalog and in the runner's own records."""
+        """Note the day's figures, and remove what is too old, the runner's own records too."""
         upkeep.forget_old(site)
+        capacity.note(site)
         runner = self._runner
         before = clock.now() - upkeep.LINES_KEPT
         while runner is not None and not self._stopping.is_set():

@@ -1,9 +1,10 @@
 """What somebody wants to see first: what is protected, what runs, what needs attention."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,29 +12,25 @@ from django.db.models import Count
 
 from dozo.model import clock
 from dozo.model.job_states import JobState
-from dozo.model.states import Copy
-from dozo.services import protection, retain
+from dozo.services import attention, freshness, protection, retain
 from dozo.services.access import Operation, Scope
+from dozo.services.attention import LATELY, URGENT, Cause, Notice
+from dozo.services.freshness import Freshness
 from dozo.services.job_queue import ENDED
 from dozo.services.protection import Protection
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-_MOST_NOTICES = 100
-_LATELY = timedelta(days=1)
 
+class Verdict(StrEnum):
+    """Whether to worry: all is well, something is to be watched, something is to be done."""
 
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something that needs attention: the site, a server, a job, or a snapshot's copy."""
-
-    kind: str
-    object: str
-    name: str
-    tenant: str | None
-    text: str
-    since: datetime | None
+    WELL = "well"
+    WATCH = "watch"
+    ACT = "act"
+    # There is no server.
+    EMPTY = "empty"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +42,7 @@ class Overview:
 
     at: datetime
     site: str
+    verdict: str
     # The hypervisor is a simulation: whatever the counts say, no real server is protected.
     simulated: bool
     servers: Mapping[str, int]
@@ -110,26 +108,28 @@ class RetentionView:
 
 def overview(scope: Scope) -> Overview:
     """What is protected, what runs, what needs attention. Raises ``Forbidden``."""
+    return glance(scope).overview
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """The overview, and how fresh the snapshots of each server are."""
+
+    overview: Overview
+    servers: tuple[Freshness, ...]
+
+
+def glance(scope: Scope) -> Glance:
+    """The same with every server. Raises ``Forbidden``."""
     scope.permit(Operation.SERVER_LIST)
     servers = scope.servers.filter(present=True).select_related("tenant")
     judged = protection.of_servers(scope.site, servers)
     counts = Counter(one.state.value for one in judged)
-    notices = [
-        Notice(
-            kind="server",
-            object=one.server,
-            name=one.name,
-            tenant=one.tenant,
-            text=f"{one.state.value}: {one.reason}",
-            since=one.stalest_at,
-        )
-        for one in judged
-        if one.state is not Protection.PROTECTED
-    ]
-    notices = [*_simulated(scope), *_damaged(scope), *_jobs_in_trouble(scope), *notices]
-    return Overview(
+    notices = attention.look(scope, judged)
+    found = Overview(
         at=clock.now(),
         site=scope.site.settings.name,
+        verdict=_verdict(len(judged), notices),
         simulated=scope.site.settings.simulated,
         servers={state.value: counts.get(state.value, 0) for state in Protection},
         volumes=scope.volumes.exclude(state="gone").count(),
@@ -137,73 +137,27 @@ def overview(scope: Scope) -> Overview:
         schedules=scope.schedules.filter(enabled=True).count(),
         jobs=_jobs(scope),
         copies=copies(scope),
-        attention=tuple(notices[:_MOST_NOTICES]),
+        attention=tuple(notices),
     )
+    return Glance(overview=found, servers=tuple(freshness.of_servers(scope.site, judged)))
 
 
-def _simulated(scope: Scope) -> list[Notice]:
-    if not scope.site.settings.simulated:
-        return []
-    return [
-        Notice(
-            kind="site",
-            object=scope.site.settings.site_id,
-            name=scope.site.settings.name,
-            tenant=None,
-            text="the hypervisor is simulated: no real server is protected",
-            since=None,
-        )
-    ]
+def _verdict(servers: int, notices: Sequence[Notice]) -> Verdict:
+    causes = {Cause(one.cause) for one in notices} - {Cause.SIMULATED}
+    if causes & URGENT:
+        return Verdict.ACT
+    if causes:
+        return Verdict.WATCH
+    return Verdict.WELL if servers else Verdict.EMPTY
 
 
 def _jobs(scope: Scope) -> dict[str, int]:
     found = {state.value: 0 for state in JobState}
-    lately = scope.jobs.filter(state__in=ENDED, finished_at__gte=clock.now() - _LATELY)
+    lately = scope.jobs.filter(state__in=ENDED, finished_at__gte=clock.now() - LATELY)
     for rows in (scope.jobs.exclude(state__in=ENDED), lately):
         for one in rows.order_by().values("state").annotate(count=Count("pk")):
             found[one["state"]] += one["count"]
     return found
-
-
-def _jobs_in_trouble(scope: Scope) -> list[Notice]:
-    since = clock.now() - _LATELY
-    failed = scope.jobs.filter(
-        state__in=(JobState.FAILED, JobState.INTERRUPTED), finished_at__gte=since
-    )
-    stuck = scope.jobs.filter(stuck_since__isnull=False).exclude(state__in=ENDED)
-    rows: list[Any] = [*stuck.select_related("tenant")[:_MOST_NOTICES]]
-    rows += failed.select_related("tenant").order_by("-finished_at")[:20]
-    return [
-        Notice(
-            kind="job",
-            object=row.job_id,
-            name=row.title,
-            tenant=row.tenant.name if row.tenant else None,
-            text="stuck" if row.state not in ENDED else f"{row.state}: {row.error_text}",
-            since=row.finished_at or row.stuck_since,
-        )
-        for row in rows
-    ]
-
-
-def _damaged(scope: Scope) -> list[Notice]:
-    found = scope.site.catalog.copies.filter(
-        state=Copy.DAMAGED.value,
-        snapshot_id__in=scope.snapshots.filter(deleted_at=None).values("snapshot_id"),
-    ).select_related("site")
-    at = {copy.snapshot_id: copy.site.name for copy in found[:_MOST_NOTICES]}
-    rows = scope.snapshots.filter(snapshot_id__in=list(at)).select_related("tenant")
-    return [
-        Notice(
-            kind="snapshot",
-            object=row.snapshot_id,
-            name=row.name,
-            tenant=row.tenant.name,
-            text=f"its copy at {at[row.snapshot_id]} is damaged",
-            since=None,
-        )
-        for row in rows
-    ]
 
 
 def copies(scope: Scope) -> dict[str, dict[str, int]]:

@@ -79,12 +79,12 @@ def gather(
     grouped: defaultdict[frozenset[str], list[UUID]] = defaultdict(list)
     for volume in volumes:
         grouped[required[volume.tenant_id]].append(volume.volume_id)
-    newest: dict[UUID, datetime] = {}
+    newest_of: dict[UUID, datetime] = {}
     newest_by: dict[tuple[UUID, str], datetime] = {}
     for sites, ids in grouped.items():
-        good = _verified(site, sites)
+        good = verified_at(site, sites)
         for part in _parts(ids):
-            newest |= _newest(site, part, good)
+            newest_of |= newest(site, part, good)
             for start, schedule_ids in _by_age(rows, since, now):
                 newest_by |= _newest_by(site, part, schedule_ids, good, start=start, now=now)
     return Evidence(
@@ -92,7 +92,7 @@ def gather(
         by_volume=by_volume,
         runs=runs,
         jobs=_jobs(site, newest_runs),
-        newest=newest,
+        newest=newest_of,
         newest_by=newest_by,
     )
 
@@ -143,7 +143,8 @@ def _by_age(
         yield None, sorted(left)
 
 
-def _verified(site: Site, sites: frozenset[str]) -> Q:
+def verified_at(site: Site, sites: frozenset[str]) -> Q:
+    """A condition: snapshots that were not deleted and are verified at all these sites."""
     good = Q(deleted_at=None)
     for site_id in sites:
         good &= Q(
@@ -158,7 +159,8 @@ def _verified(site: Site, sites: frozenset[str]) -> Q:
     return good
 
 
-def _newest(site: Site, volume_ids: list[UUID], good: Q) -> dict[UUID, datetime]:
+def newest(site: Site, volume_ids: list[UUID], good: Q) -> dict[UUID, datetime]:
+    """When the newest snapshot of each volume that fulfils a condition was taken."""
     taken = site.catalog.snapshots.filter(good, volume=OuterRef("pk")).order_by("-created_at")
     rows = site.catalog.volumes.filter(pk__in=volume_ids).order_by()
     found = rows.annotate(newest=Subquery(taken.values("created_at")[:1]))

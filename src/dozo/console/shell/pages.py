@@ -33,4 +33,4 @@ def _engine() -> DjangoTemplates:
 
 def rendered(name: str, context: dict[str, Any], request: HttpRequest) -> str:
     """A template as text."""
-    return str(_engine().get_template(name).render(context, request))
+    return str(_engine().get_template(name).render({"request": request, **context}, request))

@@ -68,7 +68,9 @@ def find(
 
 def judged(scope: Scope, rows: "Iterable[models.Server]") -> dict[UUID, ServerProtection]:
     """The protection of servers, by UUID."""
-    return {row.uuid: protection.of_server(scope.site, row) for row in rows}
+    listed = list(rows)
+    found = protection.of_servers(scope.site, listed)
+    return {row.uuid: one for row, one in zip(listed, found, strict=True)}
 
 
 def in_states(
