@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from hypothesis import settings
 
 # The guest builder serves the demo too, so it lives with the scripts.
@@ -32,6 +33,11 @@ from .support.simulated import simulated
 # No example is timed: how long it takes tells the load of the machine, not the quality of the code.
 settings.register_profile("dozo", deadline=None)
 settings.load_profile("dozo")
+
+
+# A password is hashed as it is in earnest, but for less time: hundreds of tests make users.
+Argon2PasswordHasher.time_cost = 1
+Argon2PasswordHasher.memory_cost = 64
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,15 +1,19 @@
 """Sites for tests: a home, a vault and a pool each, and volumes made of bytes."""
 
 import random
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 
+from dozo.catalog.settings import CATALOG_NAME
+from dozo.catalog.store import Catalog
 from dozo.model.extents import Extent
 from dozo.model.progress import Progress
 from dozo.model.states import CaptureMode, Consistency
@@ -73,10 +77,25 @@ def use_databases(make: Callable[[], str]) -> None:
     _NewSites.database = staticmethod(make)
 
 
+@cache
+def _empty_catalog() -> bytes:
+    """A catalog with today's schema: making it takes a second, and most tests need one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / CATALOG_NAME
+        Catalog.open(path).close()
+        assert not path.with_name(f"{CATALOG_NAME}-wal").exists()
+        return path.read_bytes()
+
+
 def make_site(
     folder: Path, name: str, *, libvirt: str = NO_LIBVIRT, pool: Path | None = None
 ) -> Site:
     """A new site with everything under ``folder / name``, apart from a pool elsewhere."""
+    database = _NewSites.database()
+    if not database:
+        home = folder / name / "home"
+        home.mkdir(parents=True, mode=0o700)
+        (home / CATALOG_NAME).write_bytes(_empty_catalog())
     sites.init(
         sites.plan_init(
             home=folder / name / "home",
@@ -84,7 +103,7 @@ def make_site(
             vault=str(folder / name / "vault"),
             pool=pool or folder / name / "pool",
             libvirt=libvirt,
-            database=_NewSites.database(),
+            database=database,
         )
     )
     return Site.open(folder / name / "home")
