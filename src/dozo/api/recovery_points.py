@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field
@@ -14,6 +13,7 @@ from dozo.api.routes import Body, Done, ask, job, needs
 from dozo.api.snapshots import Capture
 from dozo.services import by_hand, views
 from dozo.services.access import Operation
+from dozo.services.lists import recovery_points as lists
 from dozo.services.views import RecoveryPointView
 
 router = Router()
@@ -35,17 +35,8 @@ class PointQuery(PageQuery):
 def list_recovery_points(request: HttpRequest, query: Query[PointQuery]) -> object:
     """List recovery points that still have a snapshot."""
     scope = scope_of(request)
-    scope.permit(Operation.RECOVERY_POINT_LIST)
-    wanted = {
-        "name__icontains": query.name,
-        "created_at__gte": query.since,
-        "created_at__lt": query.until,
-        "server": scope.server(query.server) if query.server else None,
-    }
-    there = scope.snapshots.filter(recovery_point=OuterRef("pk"), deleted_at=None)
-    rows = scope.recovery_points.filter(Exists(there))
-    rows = rows.filter(**{name: one for name, one in wanted.items() if one is not None})
-    part = cut(rows.select_related("server"), query, query.sort)
+    rows = lists.find(scope, **query.dict(exclude={"limit", "cursor", "sort"}))
+    part = cut(rows, query, query.sort)
     return part.page(views.recovery_point_views(scope.site, part.rows))
 
 

@@ -12,12 +12,12 @@ from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import Body, Done, ask, job, needs
 from dozo.services import by_hand, views
 from dozo.services.access import Operation
+from dozo.services.lists import snapshots as lists
 from dozo.services.snapshots import HoldView
 from dozo.services.views import SnapshotView
 
 router = Router()
 
-_RELATED = ("server", "volume", "origin_site", "tenant")
 _SORTS = Literal["created_at", "-created_at", "name", "-name", "bytes_volume", "-bytes_volume"]
 
 
@@ -32,6 +32,14 @@ class SnapshotQuery(PageQuery):
     tenant: Text | None = None
     schedule: Text | None = Field(None, description="The id of the schedule that took it.")
     scheduled: bool | None = None
+    mode: Literal["live", "offline", "unmounted", "file"] | None = None
+    origin: Text | None = Field(None, description="The name of the site that took it.")
+    root: bool | None = Field(None, description="Of root volumes, or of data volumes.")
+    held: bool | None = Field(None, description="Whether nobody may delete it now.")
+    copy_site: Text | None = Field(None, description="The name of a site that has a copy.")
+    copy_state: Literal["missing", "copying", "stored", "verified", "damaged"] | None = Field(
+        None, description="What the copy is, at `copy_site` or at any site."
+    )
     since: Instant | None = Field(None, description="Taken at or after this time.")
     until: Instant | None = Field(None, description="Taken before this time.")
     deleted: bool = Field(False, description="Deleted ones too.")
@@ -41,27 +49,9 @@ class SnapshotQuery(PageQuery):
 def list_snapshots(request: HttpRequest, query: Query[SnapshotQuery]) -> object:
     """List snapshots."""
     scope = scope_of(request)
-    scope.permit(Operation.SNAPSHOT_LIST)
-    wanted: dict[str, Any] = {
-        "name__icontains": query.name,
-        "tenant__name": query.tenant,
-        "schedule_id": query.schedule,
-        "scheduled": query.scheduled,
-        "created_at__gte": query.since,
-        "created_at__lt": query.until,
-    }
-    if query.server:
-        wanted["server"] = scope.server(query.server)
-    if query.volume:
-        wanted["volume"] = scope.volume(query.volume)
-    if query.recovery_point:
-        wanted["recovery_point"] = scope.recovery_point(query.recovery_point)
-    given = {name: value for name, value in wanted.items() if value is not None}
-    rows = scope.snapshots.filter(**given)
-    if not query.deleted:
-        rows = rows.filter(deleted_at=None)
+    rows = lists.find(scope, **query.dict(exclude={"limit", "cursor", "sort"}))
     # Those of one recovery point have one time, and the order of their disks in their names.
-    part = cut(rows.select_related(*_RELATED), query, query.sort, then="name")
+    part = cut(rows, query, query.sort, then="name")
     return part.page(views.snapshot_views(scope.site, part.rows))
 
 

@@ -12,6 +12,7 @@ from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import Body, ask, job, needs
 from dozo.services import by_hand, views
 from dozo.services.access import Operation
+from dozo.services.lists import templates as lists
 from dozo.services.views import TemplateView
 
 router = Router()
@@ -29,11 +30,8 @@ class TemplateQuery(PageQuery):
 def list_templates(request: HttpRequest, query: Query[TemplateQuery]) -> object:
     """List templates."""
     scope = scope_of(request)
-    scope.permit(Operation.TEMPLATE_LIST)
-    wanted = {"name__icontains": query.name, "tenant__name": query.tenant}
-    rows = scope.templates.filter(deleted_at=None)
-    rows = rows.filter(**{name: one for name, one in wanted.items() if one is not None})
-    part = cut(rows.select_related("tenant"), query, query.sort)
+    rows = lists.find(scope, **query.dict(exclude={"limit", "cursor", "sort"}))
+    part = cut(rows, query, query.sort)
     return part.page(views.template_views(scope.site, part.rows))
 
 

@@ -146,15 +146,23 @@ class Visit:
 
         Raises what the kind's ``prepare`` raises.
         """
-        asked = job_queue.submit(
+        job = self.submit(kind, params)
+        if go_to:
+            return self.go(go_to, note="asked", job=job)
+        return self.go(f"/jobs/{job}")
+
+    def submit(self, kind: str, params: Mapping[str, Any], *, part: str = "") -> str:
+        """Queue a job, and its id; ``part`` tells several of one form from each other.
+
+        Raises what the kind's ``prepare`` raises.
+        """
+        once = self.said("once")
+        return job_queue.submit(
             self.scope,
             operations.kind(kind),
             {name: value for name, value in params.items() if value is not None},
-            idempotency_key=self.said("once") or None,
-        )
-        if go_to:
-            return self.go(go_to, note="asked", job=asked.job_id)
-        return self.go(f"/jobs/{asked.job_id}")
+            idempotency_key=once + part if once else None,
+        ).job_id
 
     def plan(self, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """What a job would do; nothing is queued. Raises what asking for it would raise."""

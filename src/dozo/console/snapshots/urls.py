@@ -1,5 +1,9 @@
 """Addresses: snapshots, recovery points and templates."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from dozo.console.snapshots import views
+
+urlpatterns = [
+    path("snapshots", views.snapshots, name="snapshots"),
+]

@@ -1,0 +1,100 @@
+"""Which snapshots: the filters of the list."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Exists, OuterRef, Q
+
+from dozo.model import clock
+from dozo.model.states import Copy
+from dozo.services.access import Operation, Scope
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from dozo.catalog import models
+
+SORTS = ("created_at", "-created_at", "name", "-name", "bytes_volume", "-bytes_volume")
+# What a query binds at most; nobody holds as many.
+_MOST_HELD = 5000
+
+
+def find(
+    scope: Scope,
+    *,
+    name: str | None = None,
+    server: str | None = None,
+    volume: str | None = None,
+    recovery_point: str | None = None,
+    tenant: str | None = None,
+    schedule: str | None = None,
+    scheduled: bool | None = None,
+    mode: str | None = None,
+    origin: str | None = None,
+    root: bool | None = None,
+    held: bool | None = None,
+    copy_site: str | None = None,
+    copy_state: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    deleted: bool = False,
+) -> "QuerySet[models.Snapshot]":
+    """The snapshots that the actor may see and that fit everything given.
+
+    ``name`` is a part of it; ``server``, ``volume`` and ``recovery_point`` are references;
+    ``since`` is included, ``until`` is not; ``deleted`` adds the deleted ones. ``copy_state`` is
+    what the copy at ``copy_site`` is, by the site's name; without a site: at any.
+    Raises ``ServerUnknown``, ``VolumeUnknown``, ``RecoveryPointUnknown``.
+    """
+    scope.permit(Operation.SNAPSHOT_LIST)
+    wanted: dict[str, Any] = {
+        "name__icontains": name,
+        "tenant__name": tenant,
+        "schedule_id": schedule,
+        "scheduled": scheduled,
+        "mode": mode,
+        "origin_site__name": origin,
+        "is_root": root,
+        "created_at__gte": since,
+        "created_at__lt": until,
+        "server": scope.server(server) if server else None,
+        "volume": scope.volume(volume) if volume else None,
+        "recovery_point": scope.recovery_point(recovery_point) if recovery_point else None,
+    }
+    given = {key: value for key, value in wanted.items() if value is not None and value != ""}
+    rows = scope.snapshots.filter(**given)
+    if not deleted:
+        rows = rows.filter(deleted_at=None)
+    if copy_site or copy_state:
+        rows = rows.filter(_has_copy(scope, copy_site or "", copy_state or ""))
+    if held is not None:
+        among = Q(snapshot_id__in=sorted(held_until(scope))[:_MOST_HELD])
+        rows = rows.filter(among if held else ~among)
+    return rows.select_related("server", "volume", "origin_site", "tenant")
+
+
+def _has_copy(scope: Scope, site: str, state: str) -> Q:
+    copies = scope.site.catalog.copies.filter(snapshot_id=OuterRef("pk"))
+    if site:
+        copies = copies.filter(site__name=site)
+    if state == Copy.MISSING.value:
+        # There may be no row for what never began.
+        return ~Q(Exists(copies.exclude(state=state)))
+    if state:
+        return Q(Exists(copies.filter(state=state)))
+    return Q(Exists(copies.exclude(state=Copy.MISSING.value)))
+
+
+def held_until(scope: Scope) -> dict[str, datetime]:
+    """The snapshots of this site's vault that nobody may delete now, and until when."""
+    found: dict[str, datetime] = {}
+    now = clock.now()
+    for one in scope.site.vault.holds():
+        if one.until > now:
+            found[one.snapshot] = max(one.until, found.get(one.snapshot, one.until))
+    return found
+
+
+def site_names(scope: Scope) -> list[str]:
+    """The sites that a list of snapshots can tell apart, this one first."""
+    return list(scope.site.catalog.sites.values_list("name", flat=True))
