@@ -13,7 +13,7 @@ from dozo.model.states import Tracking
 from dozo.services import attaching, policies, power, snapshots, templates, tracking
 from dozo.services import site as sites
 from dozo.services.access import Operation, Scope
-from dozo.services.attaching import Attachment, VolumeDeleted
+from dozo.services.attaching import Attachment, AttachPlan, VolumeDeleted
 from dozo.services.audit import recorded
 from dozo.services.power import ServerState
 from dozo.services.settings import Peer
@@ -103,6 +103,16 @@ def set_tracking(scope: Scope, reference: str, setting: Tracking) -> TrackingSet
         row = scope.server(reference, Operation.SERVER_TRACK, present=True)
         attempt.on(row)
         return tracking.set_tracking(scope.site, str(row.uuid), setting)
+
+
+def plan_attach(
+    scope: Scope, reference: str, server: str, *, device: str | None = None
+) -> AttachPlan:
+    """How :func:`attach` would do it; raises what it would refuse. Nothing is changed."""
+    row = scope.volume(reference, Operation.VOLUME_ATTACH)
+    to = scope.server(server, Operation.VOLUME_ATTACH, present=True)
+    policies.refuse_attach(row, to)
+    return attaching.plan_attach(scope.site, str(row.volume_id), str(to.uuid), device=device)
 
 
 def attach(

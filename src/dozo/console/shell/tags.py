@@ -126,6 +126,12 @@ def at(value: datetime | None) -> SafeString:
 
 
 @register.filter
+def at_text(value: datetime | None) -> str:
+    """The same as plain text, for where no marks may stand."""
+    return _NONE if value is None else formatted(timezone.localtime(value), gettext("j M Y H:i"))
+
+
+@register.filter
 def ago(value: datetime | None) -> SafeString:
     """How long ago (or ahead) an instant is; the date stands in its title."""
     if value is None:
