@@ -53,7 +53,7 @@ def in_place(visit: Visit) -> HttpResponse:
         if not visit.is_post and not fields.ticked("check"):
             context.pop("problem")
             return visit.render("restore/in_place.html", context)
-        context["running"] = error.code == "server.running"
+        context["running"] = error.code == "hypervisor.server_running"
         return visit.render("restore/in_place.html", context, status=status_of(error))
     return visit.render("restore/in_place.html", context)
 

@@ -34,7 +34,8 @@ def start(visit: Visit) -> HttpResponse:
     elif not flow.server:
         return visit.render("restore/servers.html", {**context, **_servers(visit)})
     else:
-        context["choices"] = choices_of(visit, flow, points=True)
+        choices = choices_of(visit, flow, points=True)
+        context |= {"choices": choices, "ways": choices.ways if choices is not None else None}
     return visit.render("restore/start.html", context)
 
 

@@ -1,6 +1,7 @@
 """A whole server at once: chosen, planned, shown, and only then asked for."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
@@ -63,7 +64,8 @@ def _said(visit: Visit, flow: Flow, choices: ServerChoices) -> dict[str, Any]:
         "check": fields.ticked("check"),
         "from": source,
         "recovery_point": flow.recovery_point,
-        "at": flow.at or as_field(clock.now()),
+        # The field knows whole seconds: what was taken in this one is to be among it.
+        "at": flow.at or as_field(clock.now() + timedelta(seconds=1)),
         "name": fields.one("name"),
         "identity": identity,
         "network": fields.one("network") or choices.ways.networks[0]

@@ -31,7 +31,7 @@ def snapshots(visit: Visit) -> HttpResponse:
         rows = lists.find(visit.scope, **_wanted(visit))
     except DozoError as error:
         return visit.render("snapshots/list.html", {**context, "problem": error}, status=422)
-    part = cut(rows, limit=_ROWS, cursor=visit.query("cursor") or None, sort=sort)
+    part = cut(rows, limit=_ROWS, cursor=visit.query("cursor") or None, sort=sort, then="name")
     shown = views.snapshot_views(visit.scope.site, part.rows)
     context |= {"part": part, "rows": shown, "held": lists.held_until(visit.scope)}
     return visit.render("snapshots/list.html", context)
