@@ -248,7 +248,7 @@ def test_a_preview_with_what_it_covers_tells_the_cost(dozo: Dozo, served: Servic
     assert made.code == 0, made.err
     told = dozo("--home", served.home, "schedule", "preview", "cost", "--json")
     assert told.json["estimate"]["volumes"] == 0, told.err
-    assert dozo("--home", served.home, "schedule", "delete", "cost", "--yes").code == 0
+    assert dozo("--home", served.home, "schedule", "delete", "cost").code == 0
 
 
 def test_the_overview_and_the_site_are_shown(dozo: Dozo, served: Service) -> None:
