@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -13,6 +14,8 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+
+from dozo.model import clock
 
 USER = "postgres"
 SETTINGS = {
@@ -82,6 +85,17 @@ class PostgresCluster:
         """Stop the server; ``immediate`` is as sudden as a crash."""
         self.run("pg_ctl", "--wait", f"--pgdata={self.data}", f"--mode={mode}", "stop")
 
+    def kill(self) -> None:
+        """Kill the postmaster as `kill -9` does, and see its servers off."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = _children(pid)
+        os.kill(pid, signal.SIGKILL)
+        deadline = clock.monotonic() + 30
+        # They see that it has died; a new one does not start before the last of them has gone.
+        while any(Path(f"/proc/{one}").exists() for one in (pid, *children)):
+            assert clock.monotonic() < deadline, "PostgreSQL's servers outlive its postmaster"
+            clock.sleep(0.05)
+
     @property
     def runs(self) -> bool:
         """Whether the server was started and not stopped since."""
@@ -107,6 +121,11 @@ class PostgresCluster:
         name = url.partition("@/")[2].partition("?")[0]
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(one) for one in path.read_text().split()]
 
 
 def make_cluster() -> PostgresCluster:
