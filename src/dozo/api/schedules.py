@@ -13,6 +13,7 @@ from dozo.api.routes import IF_MATCH, ROOT, Body, etag, if_match, needs
 from dozo.model.timing import Overlap, TimingKind, Weekday
 from dozo.services import schedules
 from dozo.services.access import Operation
+from dozo.services.lists import schedules as lists
 from dozo.services.schedules import Preview, RunView, ScheduleView
 
 router = Router()
@@ -33,14 +34,8 @@ class ScheduleQuery(PageQuery):
 def list_schedules(request: HttpRequest, query: Query[ScheduleQuery]) -> object:
     """List schedules."""
     scope = scope_of(request)
-    scope.permit(Operation.SCHEDULE_LIST)
-    wanted: dict[str, Any] = {
-        "name__icontains": query.name,
-        "tenant__name": query.tenant,
-        "enabled": query.enabled,
-    }
-    rows = scope.schedules.filter(**{name: one for name, one in wanted.items() if one is not None})
-    part = cut(rows.select_related("tenant"), query, query.sort)
+    rows = lists.find(scope, name=query.name, tenant=query.tenant, enabled=query.enabled)
+    part = cut(rows, query, query.sort)
     return part.page(schedules.views(scope, part.rows))
 
 
@@ -96,7 +91,9 @@ class ScheduleFields(Body):
     hook_before: Annotated[str, Field(max_length=64)] | None = None
     hook_after: Annotated[str, Field(max_length=64)] | None = None
     hook_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
-    keep_peer: KeepBody | None = Field(None, description="At peers; as here, unless given.")
+    keep_peer: KeepBody | None = Field(
+        None, description="At peers; as here, unless given. {} is as here again."
+    )
 
     def fields(self) -> dict[str, Any]:
         """What was said."""

@@ -406,10 +406,12 @@ def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
         row.timing = timing_to_json(timing_from_json(fields["timing"]))
     if not row.timing:
         raise ScheduleInvalid("timing", "it is missing")
-    for name in ("keep", "keep_peer"):
-        given = fields.get(name)
-        if given:
-            setattr(row, name, keep_to_json(keep_from_json(given)))
+    if fields.get("keep"):
+        row.keep = keep_to_json(keep_from_json(fields["keep"]))
+    if fields.get("keep_peer") is not None:
+        # Empty: as here, again.
+        given = fields["keep_peer"]
+        row.keep_peer = keep_to_json(keep_from_json(given)) if given else {}
     if not row.keep:
         raise ScheduleInvalid("keep", "it is missing: say how many generations to keep")
     _refuse_contradictions(row)
