@@ -56,6 +56,18 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "interrupted": "interrupted",
     },
     "run": {"started": "started", "skipped": "skipped"},
+    "went": {
+        "planned": "planned",
+        "skipped": "skipped",
+        "queued": "queued",
+        "waiting": "waiting to try again",
+        "running": "running",
+        "cancelling": "cancelling",
+        "done": "done",
+        "failed": "failed",
+        "cancelled": "cancelled",
+        "interrupted": "interrupted",
+    },
     "lane": {"work": "asked for", "upkeep": "upkeep"},
     "server": {
         "running": "running",

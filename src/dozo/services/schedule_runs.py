@@ -30,6 +30,10 @@ _WORST = (
     JobState.QUEUED,
     JobState.CANCELLED,
 )
+LIVE = frozenset(
+    one.value for one in (JobState.RUNNING, JobState.CANCELLING, JobState.WAITING, JobState.QUEUED)
+)
+"""The states of runs that still go on."""
 DONE = JobState.DONE.value
 
 

@@ -11,10 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from dozo.model.words import word
 from dozo.services.schedule_preview import Outlook
 
-WIDTH: Final = 720
-_LEFT, _RIGHT, _TOP = 96, 16, 8
+WIDTH: Final = 460
+_LEFT, _RIGHT, _TOP = 96, 12, 4
 _LANE = 24
-_FOOT = 24
+_FOOT = 26
 _DAY = 86400.0
 # The newest hours and the oldest years in one picture: the age grows with the distance.
 _BEND_DAYS = 0.6
@@ -30,15 +30,15 @@ _TICKS: Final = (
     (3 * 365.25, _("3 years")),
     (10 * 365.25, _("10 years")),
 )
-_MIN_BETWEEN = 74
+_MIN_BETWEEN = 72
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
     """A generation in its lane."""
 
-    x: float
-    y: float
+    x: int
+    y: int
     at: datetime
 
 
@@ -47,7 +47,7 @@ class Lane:
     """All that is kept for one reason."""
 
     label: str
-    y: float
+    y: int
     marks: tuple[Mark, ...]
 
 
@@ -55,7 +55,7 @@ class Lane:
 class Tick:
     """An age on the axis below."""
 
-    x: float
+    x: int
     label: object
 
 
@@ -79,9 +79,9 @@ def generations(outlook: Outlook) -> Picture | None:
     newest = outlook.kept[-1].created_at
     most = max((newest - outlook.kept[0].created_at).total_seconds() / _DAY, 1.0)
 
-    def place(age_days: float) -> float:
+    def place(age_days: float) -> int:
         bent = math.log1p(age_days / _BEND_DAYS) / math.log1p(most / _BEND_DAYS)
-        return round(WIDTH - _RIGHT - bent * (WIDTH - _RIGHT - _LEFT), 1)
+        return round(WIDTH - _RIGHT - bent * (WIDTH - _RIGHT - _LEFT))
 
     found: dict[str, list[datetime]] = {}
     for one in outlook.kept:
@@ -90,7 +90,7 @@ def generations(outlook: Outlook) -> Picture | None:
                 found.setdefault(reason, []).append(one.created_at)
     lanes = []
     for number, reason in enumerate(one for one in _LANES if one in found):
-        y = _TOP + _LANE * number + _LANE / 2
+        y = _TOP + _LANE * number + _LANE // 2
         marks = tuple(
             Mark(x=place((newest - at).total_seconds() / _DAY), y=y, at=at) for at in found[reason]
         )
@@ -107,7 +107,7 @@ def generations(outlook: Outlook) -> Picture | None:
     )
 
 
-def _ticks(most: float, place: Callable[[float], float]) -> tuple[Tick, ...]:
+def _ticks(most: float, place: Callable[[float], int]) -> tuple[Tick, ...]:
     ticks: list[Tick] = []
     for age, label in _TICKS:
         x = place(age)

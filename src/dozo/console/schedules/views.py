@@ -122,10 +122,12 @@ def _about(visit: Visit, row: "Schedule") -> dict[str, Any]:
     wanted = visit.query("outcome")
     runs = schedule_runs.of(row, outcome=wanted if wanted in {"started", "skipped"} else None)
     part = cut(runs, limit=_RUNS, cursor=visit.query("cursor") or None, sort="-planned_at")
+    details = schedule_runs.details(visit.scope, part.rows)
     return {
         "row": rows_of(visit, [row])[0],
         "part": part,
-        "runs": schedule_runs.details(visit.scope, part.rows),
+        "runs": details,
+        "live": any(one.state in schedule_runs.LIVE for one in details),
         "outcome": wanted,
         "snapshots": lists.snapshots_of(visit.scope, row),
     }

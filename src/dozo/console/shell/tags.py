@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import template
@@ -51,6 +51,12 @@ def state(kind: str, value: object) -> SafeString:
     found = words.word(kind, value)
     picture = icon(found.icon) if found.icon else ""
     return format_html('<span class="badge {}">{}{}</span>', found.tone, picture, found.label)
+
+
+@register.simple_tag
+def look(kind: str, value: object) -> words.Word:
+    """A state's word, tone and icon: ``{% look "job" job.state as seen %}``."""
+    return words.word(kind, value)
 
 
 @register.filter
@@ -132,6 +138,27 @@ def at_text(value: datetime | None) -> str:
 
 
 @register.filter
+def wall(value: datetime) -> SafeString:
+    """A time in its own zone, whatever the visitor's is, with the day of the week."""
+    shown = formatted(value, gettext("D j M Y H:i"))
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', value.isoformat(), _whole(value), shown
+    )
+
+
+@register.filter
+def day_name(value: date) -> str:
+    """A day, in words."""
+    return str(formatted(value, gettext("l j F Y")))
+
+
+@register.filter
+def month_name(value: date) -> str:
+    """The month of a day, in words."""
+    return str(formatted(value, gettext("F Y")))
+
+
+@register.filter
 def ago(value: datetime | None) -> SafeString:
     """How long ago (or ahead) an instant is; the date stands in its title."""
     if value is None:
@@ -164,6 +191,17 @@ def _whole(local: datetime) -> str:
 def short(value: object) -> str:
     """The beginning of an id, as much as people compare."""
     return str(value)[:8]
+
+
+@register.simple_tag
+def guide(chapter: str) -> SafeString:
+    """A small link to the fitting place in the guide: ``{% guide "backup#schedules" %}``."""
+    return format_html(
+        '<a class="guide" href="/help/{}" title="{}" aria-label="{}">?</a>',
+        chapter,
+        gettext("About this in the guide"),
+        gettext("About this in the guide"),
+    )
 
 
 @register.simple_tag

@@ -47,6 +47,18 @@ _LOOKS: dict[str, dict[str, tuple[str, str]]] = {
         "cancelled": ("idle", "x"),
         "interrupted": ("bad", "alert"),
     },
+    "went": {
+        "planned": ("idle", "calendar"),
+        "skipped": ("warn", "minus"),
+        "queued": ("idle", "clock"),
+        "waiting": ("warn", "clock"),
+        "running": ("busy", "play"),
+        "cancelling": ("busy", "x"),
+        "done": ("good", "check"),
+        "failed": ("bad", "alert"),
+        "cancelled": ("idle", "x"),
+        "interrupted": ("bad", "alert"),
+    },
     "run": {"started": ("good", "check"), "skipped": ("warn", "minus")},
     "server": {
         "running": ("good", "play"),
