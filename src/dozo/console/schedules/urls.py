@@ -2,13 +2,13 @@
 
 from django.urls import path
 
-from dozo.console.schedules import calendar, edit, views
+from dozo.console.schedules import edit, months, views
 
 urlpatterns = [
     path("schedules", views.listed, name="schedules"),
     path("schedules/new", edit.new, name="schedule-new"),
     path("schedules/preview", edit.preview, name="schedule-preview"),
-    path("schedules/calendar", calendar.month, name="schedule-calendar"),
+    path("schedules/calendar", months.month, name="schedule-calendar"),
     path("schedules/<str:ref>", views.shown, name="schedule"),
     path("schedules/<str:ref>/edit", edit.edit, name="schedule-edit"),
     path("schedules/<str:ref>/enabled", views.enabled, name="schedule-enabled"),

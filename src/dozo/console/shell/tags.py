@@ -139,8 +139,8 @@ def at_text(value: datetime | None) -> str:
 
 @register.filter
 def wall(value: datetime) -> SafeString:
-    """A time in its own zone, whatever the visitor's is, with the day of the week."""
-    shown = formatted(value, gettext("D j M Y H:i"))
+    """A time of some year in its own zone, whatever the visitor's is, with its weekday."""
+    shown = formatted(value, gettext("D j M H:i"))
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', value.isoformat(), _whole(value), shown
     )
