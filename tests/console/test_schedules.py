@@ -91,6 +91,7 @@ def test_the_form_begins_with_good_choices_and_makes_a_schedule(
     assert re.search(r'name="mode" value="live" checked', page)
     assert 'name="daily" type="number" min="0" max="10000" value="7"' in page
     assert "The next 20 runs" in text_of(page)
+    assert "What it will probably store" in text_of(page)
     answer = alice.post("/schedules/new", FORM, form="/schedules/new")
     shown = text_of(alice.follow(answer))
     assert "daily at 00:10 (Asia/Tokyo)" in shown

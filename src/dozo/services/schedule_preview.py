@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from dozo.model import clock, schedule_times
+from dozo.model.errors import DozoError
 from dozo.model.policy import MODERN, Policy
 from dozo.model.retention import MAX_SIMULATED_DAYS, Keep, keep_from_json
 from dozo.model.states import CaptureMode
@@ -56,7 +57,7 @@ class Outlook:
     """What a schedule would do. ``days`` from now ``kept`` would be there, oldest first.
 
     ``counts``: how many of them are kept for each reason; one may be kept for several. ``shown``
-    is what the API's preview says of the same.
+    is what the API's preview says of the same, its cost too.
     """
 
     when: str
@@ -122,12 +123,11 @@ def _proposed(policy: Policy, zone: str) -> dict[str, Any]:
 
 def outlook(scope: Scope, fields: Mapping[str, Any]) -> Outlook:
     """What the schedule would do. Raises what making it would raise about times and numbers."""
-    permit(scope.actor, Operation.SCHEDULE_PREVIEW, scope.actor.tenant)
     timing = timing_from_json(fields.get("timing") or {})
     keep = keep_from_json(fields.get("keep") or {})
     peer = keep_from_json(fields["keep_peer"]) if fields.get("keep_peer") else keep
     now = clock.now()
-    shown = schedules.preview(fields, days=_days_to_show(timing, keep, now))
+    shown = _preview(scope, fields, _days_to_show(timing, keep, now))
     counts = Counter(reason for one in shown.kept for reason in one.reasons)
     return Outlook(
         when=timing_in_words(timing),
@@ -143,6 +143,15 @@ def outlook(scope: Scope, fields: Mapping[str, Any]) -> Outlook:
         most=keep.most(),
         shown=shown,
     )
+
+
+def _preview(scope: Scope, fields: Mapping[str, Any], days: int) -> Preview:
+    try:
+        return schedules.preview(scope, fields, days=days)
+    except DozoError:
+        # What is covered may be half typed: everything but its cost can be shown all the same.
+        timed = {name: fields[name] for name in ("timing", "keep") if name in fields}
+        return schedules.preview(scope, timed, days=days)
 
 
 def _days_to_show(timing: Timing, keep: Keep, now: datetime) -> int:
