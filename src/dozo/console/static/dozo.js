@@ -86,7 +86,11 @@ function settle(root) {
 }
 
 settle(document);
-document.addEventListener("htmx:load", (event) => settle(event.detail.elt));
+document.addEventListener("htmx:load", (event) => {
+  settle(event.detail.elt);
+  const form = event.detail.elt.closest("form");
+  if (form) fold(form);
+});
 document.addEventListener("htmx:afterRequest", (event) => {
   document.body.classList.toggle("out-of-touch", Boolean(event.detail.failed && !event.detail.xhr.status));
 });

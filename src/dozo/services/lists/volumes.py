@@ -45,4 +45,5 @@ def find(
 
 def judged(scope: Scope, rows: "Iterable[models.Volume]") -> dict[UUID, VolumeProtection]:
     """The protection of volumes, by id."""
-    return {row.volume_id: protection.of_volume(scope.site, row) for row in rows}
+    found = protection.of_volumes(scope.site, rows)
+    return {UUID(one.volume): one for one in found}
