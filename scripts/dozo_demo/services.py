@@ -21,16 +21,18 @@ def start(site: DemoSite) -> None:
     command = ["--home", str(site.home), "serve"]
     show_command(["dozo", *command], background=True)
     log = _log(site)
+    address = f"127.0.0.1:{_free_port()}"
     with log.open("ab") as out:
         process = subprocess.Popen(
             [str(DOZO), *command],
-            env={**os.environ, "DOZO_SERVICE_LISTEN": f"127.0.0.1:{_free_port()}"},
+            env={**os.environ, "DOZO_SERVICE_LISTEN": address},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
         )
     _pid_file(site).write_text(str(process.pid))
+    _address_file(site).write_text(address)
     deadline = time.monotonic() + BEGIN_SECONDS
     while not _answers(site.home / "api.sock"):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -67,6 +69,15 @@ def running(site: DemoSite) -> int | None:
         return None
     ours = str(site.home).encode() in arguments and b"serve" in arguments
     return pid if ours else None
+
+
+def address(site: DemoSite) -> str:
+    """Host and port of a site's service, as it was started last."""
+    return _address_file(site).read_text()
+
+
+def _address_file(site: DemoSite) -> Path:
+    return SERVICES / f"{site.name}.address"
 
 
 def _pid_file(site: DemoSite) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import libvirt
 from guestlab.build import GuestImages
 
-from dozo_demo import clean, services, shop
+from dozo_demo import clean, console, services, shop
 from dozo_demo.places import DR, MAIN, ORIGINAL, SHOP, SHOP_2, DemoSite, make_folder, used_bytes
 from dozo_demo.terminal import StepFailed, Story, dozo, dozo_json, say, size
 
@@ -273,6 +273,8 @@ def close(demo: Demo) -> None:
     """The closing table, and what to try next."""
     demo.story.heading("What it took")
     demo.story.closing_table()
+    consoles = (MAIN, DR)
+    print(f"\n{console.described(consoles, console.open_consoles(consoles))}")
     program = ("sudo " if "SUDO_USER" in os.environ else "") + ".venv/bin/dozo"
     main, dr = (f"{program} --home {site.home}" for site in (MAIN, DR))
     print(f"""
