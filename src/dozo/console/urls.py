@@ -4,8 +4,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from dozo.console.shell import visit
+from dozo.console.shell.errors import PageUnknown
 from dozo.console.shell.static import static
-from dozo.web.errors import RouteUnknown
 
 _PARTS = (
     "shell",
@@ -29,7 +29,7 @@ urlpatterns = [
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     """An address that leads nowhere."""
-    return visit.refuse(request, RouteUnknown())
+    return visit.refuse(request, PageUnknown())
 
 
 handler400 = handler404

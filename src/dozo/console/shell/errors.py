@@ -37,3 +37,13 @@ class NotTyped(DozoError):
     text = "nothing was done: the name {self.name!r} was not typed"
     hint = "Type the name exactly as it is shown, to say that you mean it."
     name: str
+
+
+@dataclass(eq=False)
+class PageUnknown(DozoError):
+    """No page has this address."""
+
+    code = "console.page_unknown"
+    kind = ErrorKind.NOT_FOUND
+    text = "there is no page at this address"
+    hint = "Check the address, or begin at the overview."
