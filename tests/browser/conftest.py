@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from .world import Sites, open_sites
 
-
 # Playwright keeps an event loop in this thread, in which nothing of Dozo runs.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
