@@ -11,9 +11,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from .world import Sites, open_sites
 
-# Playwright keeps an event loop in this thread, in which nothing of Dozo runs.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _catalogs_allowed(django_db_blocker: Any) -> Iterator[None]:
@@ -28,13 +25,15 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium from the distribution."""
+    """Chromium from the distribution. Its event loop is in this thread until the module's end."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path is not None, "no chromium: scripts/setup --browser installs it"
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Nothing of Dozo runs in that loop.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         opened = playwright.chromium.launch(executable_path=path, args=options)
         yield opened
         opened.close()
