@@ -1,5 +1,7 @@
 """A service elsewhere: logging in with a profile, tokens, and who may read what."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,32 @@ def test_no_password_crosses_a_network_in_clear(dozo: Dozo, url: str) -> None:
 def test_a_profile_that_is_none(dozo: Dozo) -> None:
     done = dozo("--profile", "nowhere", "snapshot", "list", "--json")
     assert (done.code, done.error["error"]) == (3, "cli.profile_unknown")
+
+
+def test_no_token_crosses_a_network_in_clear(dozo: Dozo, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "dozo" / "profiles.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('[far]\nurl = "http://backup.example.org"\n')
+    done = dozo("--profile", "far", "snapshot", "list", "--json")
+    assert (done.code, done.error["error"]) == (2, "cli.profiles_invalid")
+
+
+def test_what_stands_before_a_service_that_is_away_is_no_dozo(dozo: Dozo, tmp_path: Path) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(502)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        file = tmp_path / "config" / "dozo" / "profiles.toml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f'[far]\nurl = "http://127.0.0.1:{proxy.server_port}"\n')
+        done = dozo("--profile", "far", "snapshot", "list", "--json")
+        proxy.shutdown()
+    assert (done.code, done.error["error"]) == (6, "cli.service_unreachable")
 
 
 def test_a_service_elsewhere_that_does_not_answer(dozo: Dozo, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from dozo.model import clock
-from dozo.services import accounts, login
+from dozo.services import accounts, login, sessions, upkeep
 from dozo.services.access import Actor, Forbidden, Role, Scope
 from dozo.services.access_errors import (
     LastOperator,
@@ -25,7 +25,7 @@ from dozo.services.access_errors import (
 )
 from dozo.services.site import Site
 
-from .access_support import PASSWORD, TestClock, add_user, system
+from .access_support import PASSWORD, TestClock, add_user, system, token_scope
 from .support import NOON
 
 
@@ -177,6 +177,35 @@ def test_a_password_set_by_another_must_be_changed(main: Site) -> None:
     assert not login.login(main, "alice@acme", "another good password").must_change_password
     with pytest.raises(LoginFailed):
         login.login(main, "alice@acme", PASSWORD)
+
+
+def test_ended_sessions_and_tokens_are_forgotten_after_a_while(main: Site) -> None:
+    alice = add_user(main, "alice", Role.MEMBER, "acme")
+    owner = main.catalog.users.get()
+    kept = sessions.make_session(main, owner, days=365).view.prefix
+    sessions.make_session(main, owner, days=7)
+    revoked = accounts.issue_token(alice, name="old", scopes=["*"]).view.prefix
+    accounts.revoke_token(alice, revoked)
+    lasting = accounts.issue_token(alice, name="cron", scopes=["*"]).view.prefix
+    assert upkeep.forget_old(main) == 0
+    with clock.use_clock(TestClock(clock.now() + timedelta(days=38))):
+        assert upkeep.forget_old(main) == 2
+    assert {one.prefix for one in main.catalog.tokens.all()} == {kept, lasting}
+
+
+def test_a_session_guesses_no_password_faster_than_a_login(main: Site) -> None:
+    alice = add_user(main, "alice", Role.MEMBER, "acme")
+    for _ in range(login.BY_USER.free):
+        with pytest.raises(LoginFailed):
+            accounts.change_password(alice, "wrong", "another good password")
+    with pytest.raises(LoginThrottled):
+        accounts.change_password(alice, PASSWORD, "another good password")
+    # A token that may not even try makes nobody forget how often it was wrong.
+    token = token_scope(alice, "snapshot.*")
+    with pytest.raises(Forbidden):
+        accounts.change_password(token, PASSWORD, "another good password")
+    with pytest.raises(LoginThrottled):
+        login.login(main, "alice", PASSWORD)
 
 
 def test_a_tenant_admin_manages_the_own_tenant_and_no_operators(main: Site) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from dozo.model import clock
+from dozo.model.clock import SystemClock
 from dozo.services import protection, retain, scheduler, schedules
 from dozo.services.access import Actor, Scope
 from dozo.services.protection import Protection
@@ -222,6 +223,16 @@ def test_a_preview_shows_runs_and_generations(scope: Scope, now: Now) -> None:
     assert len(seen.runs) == 20
     assert seen.runs[0] == at(12)
     assert 10 <= len(seen.kept) <= 12
+
+
+def test_a_preview_of_what_runs_very_often_is_cut_short(scope: Scope, now: Now) -> None:
+    often = {"timing": {"kind": "cron", "cron": "* * * * *"}, "keep": {"daily": 7, "yearly": 2}}
+    began = SystemClock().monotonic()
+    seen = schedules.preview(scope, often, days=3660)
+    assert seen.days == 6
+    assert SystemClock().monotonic() - began < 20
+    yearly = {"timing": {"kind": "monthly", "day": 1, "hour": 1, "minute": 0}}
+    assert schedules.preview(scope, {**often, **yearly}, days=3660).days == 3660
 
 
 def test_a_preview_tells_the_cost_from_what_earlier_snapshots_added(

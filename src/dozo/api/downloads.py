@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 from urllib.parse import quote
 
+from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
 from pydantic import Field
@@ -89,7 +90,12 @@ def download_snapshot(
     if _Open.count >= MOST_DOWNLOADS:
         raise TooManyDownloads(MOST_DOWNLOADS)
     wanted = _start(request)
-    found = downloads.begin(scope_of(request), ref, format=query.format, start_bytes=wanted)
+    scope = scope_of(request)
+    try:
+        found = downloads.begin(scope, ref, format=query.format, start_bytes=wanted)
+    finally:
+        # The data come from the vault: hours of them must not keep a connection.
+        connections[scope.site.catalog.alias].close()
     version = etag(found.version)
     same = request.headers.get("If-Range", version) == version
     start = wanted if same and wanted < found.size_bytes else 0

@@ -3,7 +3,6 @@
 import platform
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -68,9 +67,7 @@ def _profile(
 
 def _refuse_clear(url: str) -> None:
     """A password crosses a network only under TLS."""
-    found = urlsplit(url)
-    here = found.scheme == "http" and found.hostname in {"127.0.0.1", "::1", "localhost"}
-    if not found.hostname or (found.scheme != "https" and not here):
+    if not profiles.is_private(url):
         raise typer.BadParameter(
             f"{url!r} does not begin with https:// (http:// is for this host alone)"
         )

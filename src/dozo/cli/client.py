@@ -43,6 +43,8 @@ _KINDS = {
     429: ErrorKind.THROTTLED,
     503: ErrorKind.UNAVAILABLE,
 }
+# What proxies, and a service with too many connections, say instead of it.
+_AWAY = frozenset({502, 503, 504})
 _PROBLEM_FIELDS = frozenset(
     {"type", "title", "status", "detail", "code", "hint", "retry", "kind", "instance"}
 )
@@ -125,7 +127,7 @@ class Client:
         return self.send("GET", path, query=query).data
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Any:
-        """Ask for something; asking again after a lost answer does it once."""
+        """Ask for something. A job has a key, so that what stands between cannot double it."""
         key = {"Idempotency-Key": uuid4().hex}
         return self.send("POST", path, body=body or {}, query=query, headers=key).data
 
@@ -172,7 +174,7 @@ class Client:
         ):
             if answer.status_code >= 400:
                 answer.read()
-                raise _problem(answer)
+                raise self._problem(answer)
             yield from answer.iter_lines()
 
     @contextmanager
@@ -192,7 +194,7 @@ class Client:
         ):
             if answer.status_code >= 400:
                 answer.read()
-                raise _problem(answer)
+                raise self._problem(answer)
             yield answer
 
     def send(
@@ -214,8 +216,15 @@ class Client:
                 headers=dict(headers or {}),
             )
         if answer.status_code >= 400:
-            raise _problem(answer)
+            raise self._problem(answer)
         return Answer(data=_document(answer), etag=answer.headers.get("ETag"))
+
+    def _problem(self, answer: "httpx.Response") -> Exception:
+        """The error of an answer; what stands before a service that is away is no Dozo."""
+        found = _problem(answer)
+        if isinstance(found, AnswerStrange) and answer.status_code in _AWAY:
+            return ServiceUnreachable(self._address, f"status {answer.status_code}")
+        return found
 
     @contextmanager
     def _heard(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from dozo.cli.exits import Terminated
 from dozo.cli.kinds import kind_of
 from dozo.cli.output import print_json, say
 from dozo.model import clock
+from dozo.model.errors import ErrorKind
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -38,6 +39,9 @@ class Screen(Protocol):
 
     def look(self, job: Mapping[str, Any]) -> None:
         """How far it is."""
+
+
+_PASSING = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.THROTTLED})
 
 
 def run(
@@ -92,8 +96,10 @@ def watch(client: Client, job: str, screen: Screen) -> Mapping[str, Any]:
             for line in client.pages(at("jobs", job, "log"), after=shown):
                 shown = line["line"]
                 screen.line(line["text"])
-        except ServiceUnreachable:
-            # A service that is started again goes on with its jobs.
+        except (ServiceUnreachable, ServiceProblem) as error:
+            # A service that is started again, or has its catalog back, goes on with its jobs.
+            if isinstance(error, ServiceProblem) and error.kind not in _PASSING:
+                raise
             if clock.monotonic() - heard > _SILENCE_SECONDS:
                 _tell_left(job)
                 raise

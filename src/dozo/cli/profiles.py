@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -53,7 +54,21 @@ def load(name: str) -> Profile:
     if found is None:
         raise ProfileUnknown(name, str(profiles_file()))
     ca = found.get("ca")
+    if not is_private(str(found["url"])):
+        raise ProfilesInvalid(
+            str(profiles_file()), f"the url of {name} is neither https:// nor this host"
+        )
     return Profile(name=name, url=str(found["url"]).rstrip("/"), ca=Path(ca) if ca else None)
+
+
+def is_private(url: str) -> bool:
+    """Whether passwords and tokens may go there: under TLS, or to this host."""
+    try:
+        found = urlsplit(url)
+    except ValueError:
+        return False
+    here = found.scheme == "http" and found.hostname in {"127.0.0.1", "::1", "localhost"}
+    return bool(found.hostname) and (found.scheme == "https" or here)
 
 
 def save(profile: Profile) -> None:

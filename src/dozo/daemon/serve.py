@@ -24,6 +24,7 @@ from dozo.daemon import listen, logs, systemd
 from dozo.daemon.around import App, Around, Endpoint
 from dozo.daemon.health import Health, Readiness
 from dozo.daemon.home_lock import HomeLock
+from dozo.daemon.http import HttpConnection
 from dozo.daemon.logs import LogFormat
 from dozo.daemon.metrics import Metrics
 from dozo.daemon.worker import Worker
@@ -208,7 +209,7 @@ class _Service:
         }
         config = uvicorn.Config(
             Around(app, endpoints, local=local),
-            http="h11",
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             loop="asyncio",

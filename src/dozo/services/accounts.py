@@ -7,6 +7,7 @@ import re
 import secrets
 import string
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from django.core.validators import validate_email
 
 from dozo.model import clock
 from dozo.services import access
-from dozo.services.access import Actor, Operation, Role, Scope
+from dozo.services.access import Actor, Operation, Role, Scope, Verdict
 from dozo.services.access_errors import (
     Forbidden,
     LastOperator,
@@ -34,7 +35,7 @@ from dozo.services.access_errors import (
 )
 from dozo.services.access_scopes import parse_scopes
 from dozo.services.audit import Attempt, audited
-from dozo.services.login import MOST_PASSWORD_CHARACTERS, token_hash
+from dozo.services.login import MOST_PASSWORD_CHARACTERS, guessing, token_hash
 from dozo.services.notes import fsync_directory
 from dozo.services.site import Site
 
@@ -283,12 +284,19 @@ def set_password(
 
 
 def change_password(scope: Scope, old: str, new: str, *, keep_session: str = "") -> UserView:
-    """Change one's own password. Raises ``LoginFailed`` where ``old`` is wrong,
-    :class:`PasswordRefused`.
+    """Change one's own password. Raises ``LoginFailed`` where ``old`` is wrong, and
+    ``LoginThrottled`` where it was too often, :class:`PasswordRefused`.
 
     Sessions end with it, but for the one whose token has the prefix ``keep_session``.
     """
-    with audited(scope, Operation.ACCOUNT_CHANGE_PASSWORD) as attempt:
+    # Whoever has a session and not the password may not guess it faster than others; and a token
+    # that may not even try makes nobody forget how often that was wrong.
+    may_try = access.decide(scope.actor, Operation.ACCOUNT_CHANGE_PASSWORD) is Verdict.ALLOWED
+    username = scope.actor.username or ""
+    with (
+        guessing(scope.site, username, scope.source) if may_try else nullcontext(),
+        audited(scope, Operation.ACCOUNT_CHANGE_PASSWORD) as attempt,
+    ):
         row = _self(scope, Operation.ACCOUNT_CHANGE_PASSWORD)
         attempt.on(row)
         if len(old) > MOST_PASSWORD_CHARACTERS or not row.check_password(old):

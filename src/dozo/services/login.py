@@ -8,6 +8,8 @@ somebody else out; the one for an address grows.
 import hashlib
 import ipaddress
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -92,6 +94,26 @@ def login(site: Site, username: str, password: str, *, source: str = "") -> Acto
     actor = actor_of(user)
     audit.record(site, actor, Operation.SESSION_LOGIN, AuditObject.of(user), source=source)
     return actor
+
+
+@contextmanager
+def guessing(site: Site, username: str, source: str) -> Iterator[None]:
+    """A block in which a password is shown: one that is wrong (``LoginFailed``) counts as a login.
+
+    Raises :class:`LoginThrottled`.
+    """
+    counters = _Counters(site, username, source)
+    wait = counters.count()
+    if wait is not None:
+        raise LoginThrottled(wait.seconds)
+    try:
+        yield
+    except LoginFailed:
+        raise
+    except BaseException:
+        counters.forgive()
+        raise
+    counters.forgive()
 
 
 def _right(user: "models.User", password: str) -> bool:

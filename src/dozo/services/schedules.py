@@ -1,13 +1,14 @@
 """Schedules: made, changed, previewed, listed, and their runs."""
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock, retention, schedule_times
-from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.retention import keep_from_json, keep_to_json
 from dozo.model.states import CaptureMode
 from dozo.model.timing import timing_from_json, timing_to_json
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from dozo.catalog.models_jobs import Schedule, ScheduleRun
 
 PREVIEW_RUNS = 20
+# Simulating takes a processor for itself: so many runs, and one at a time in a process.
+_MOST_SIMULATED = 10_000
+_SIMULATING_SECONDS = 20.0
+_simulating = threading.Lock()
 _MODES = frozenset({*(one.value for one in CaptureMode if one is not CaptureMode.FILE), STOP})
 _TARGETS = ("server", "volume", "tag")
 _CHANGEABLE = (
@@ -70,6 +75,17 @@ class ScheduleChanged(DozoError):
     hint = "Read it again, and make your change to what is there now."
     name: str
     version: int
+
+
+@dataclass(eq=False)
+class PreviewBusy(DozoError):
+    """Too many people think about schedules at once."""
+
+    code = "schedule.preview_busy"
+    kind = ErrorKind.THROTTLED
+    retry = Retry.LATER
+    text = "other previews are being made"
+    hint = "Try again in a moment."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,14 +231,22 @@ def delete(scope: Scope, row: "Schedule") -> None:
 def preview(scope: Scope, fields: Mapping[str, Any], *, days: int = 365) -> Preview:
     """The next runs of a schedule that is being thought about, and what it would keep and cost.
 
+    Fewer ``days`` where it runs very often; the answer has the number. Raises
+    :class:`PreviewBusy` where others keep this process busy.
     Raises ``Forbidden``, and what looking up what it covers raises.
     """
     volumes = _previewed_volumes(scope, fields)
     timing = timing_from_json(fields.get("timing") or {})
     keep = keep_from_json(fields.get("keep") or {})
     now = clock.now()
-    kept = retention.simulate(timing, keep, now, days)
     runs = tuple(schedule_times.next_times(timing, now, PREVIEW_RUNS))
+    days = _days_to_simulate(runs, days)
+    if not _simulating.acquire(timeout=_SIMULATING_SECONDS):
+        raise PreviewBusy
+    try:
+        kept = retention.simulate(timing, keep, now, days)
+    finally:
+        _simulating.release()
     cost = None
     if volumes is not None:
         cost = estimates.estimate(scope.site, volumes, runs, [at for at, _ in kept])
@@ -235,6 +259,14 @@ def preview(scope: Scope, fields: Mapping[str, Any], *, days: int = 365) -> Prev
             for at, reasons in kept
         ),
     )
+
+
+def _days_to_simulate(runs: Sequence[datetime], days: int) -> int:
+    """As many of the days as have no more runs than a simulation gets through in seconds."""
+    if len(runs) < 2:
+        return days
+    per_day = timedelta(days=1) * (len(runs) - 1) / max(runs[-1] - runs[0], timedelta(minutes=1))
+    return max(1, min(days, int(_MOST_SIMULATED / max(per_day, 1e-6))))
 
 
 def _previewed_volumes(scope: Scope, fields: Mapping[str, Any]) -> "list[models.Volume] | None":

@@ -60,8 +60,10 @@ class Site:
         self.catalog = catalog
         self._vault: Vault | None = None
         self._host: Hypervisor | None = None
-        # Several threads may ask for what nobody has opened yet.
+        # Several threads may ask for what nobody has opened yet. A libvirt that hangs keeps
+        # nobody from the vault.
         self._opening = threading.Lock()
+        self._connecting = threading.Lock()
         self._seen = self._look()
 
     @classmethod
@@ -121,7 +123,7 @@ class Site:
         """
         from dozo.hypervisor import connect  # noqa: PLC0415  loads libvirt
 
-        with self._opening:
+        with self._connecting:
             if self._host is None or not self._host.is_alive():
                 self._host = connect(self.settings.libvirt)
             return self._host

@@ -8,7 +8,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from dozo.model import clock
 from dozo.model.errors import DozoError
@@ -112,7 +112,7 @@ def deleted_here(site: Site, peer: Peer) -> list[str]:
 
 
 def forget_old(site: Site) -> int:
-    """Remove what is too old of jobs that ended and of schedules' runs; how many rows.
+    """Remove what is too old: jobs and tokens that ended, schedules' runs; how many rows.
 
     What tells whether upkeep is due, and each schedule's newest runs, stay.
     """
@@ -136,7 +136,14 @@ def forget_old(site: Site) -> int:
     old_lines = site.catalog.job_lines.filter(
         job__state=JobState.DONE, job__finished_at__lt=now - LINES_KEPT
     )
-    return _remove(runs, old_runs) + _remove(ended, old_jobs) + _remove(old_lines, old_lines)
+    tokens = site.catalog.tokens
+    over = Q(revoked_at__lt=now - KEPT) | Q(expires_at__lt=now - KEPT)
+    return (
+        _remove(runs, old_runs)
+        + _remove(ended, old_jobs)
+        + _remove(old_lines, old_lines)
+        + _remove(tokens, tokens.filter(over))
+    )
 
 
 def _remove(rows: "QuerySet[Any]", old: "QuerySet[Any]") -> int:
