@@ -60,6 +60,7 @@ def make_scene(folder: Path, *, dr: bool = True) -> World:
         ("web", "acme", ("production", "web"), disks),
         ("db", "acme", ("production",), disks[:2]),
         (LONG, "acme", (), disks[:1]),
+        ("spare", "acme", (), disks[1:2]),
         ("hive", "umbrella", (), disks[:1]),
     ):
         made = ServerMetadata(tenant=tenant, tags=tags)
@@ -86,14 +87,15 @@ def history(site: Site, server: str, kept: Sequence[Kept]) -> None:
     row = catalog.servers.get(name=server)
     volumes = {one.device: one for one in catalog.volumes.filter(server=row).order_by("device")}
     peers = list(catalog.sites.filter(is_self=False))
+    points: list[Any] = []
     snapshots: list[Any] = []
     copies: list[Any] = []
     for number, one in enumerate(kept):
         devices = list(one.devices) or list(volumes)
         point = None
         if one.point:
-            point = catalog.recovery_points.create(
-                recovery_point_id=f"{row.uuid.hex[:12]}{number:020x}",
+            point = catalog.recovery_points.model(
+                recovery_point_id=f"{row.uuid.hex}{number:08x}",
                 name=f"{server[:60]}-{one.at:%Y%m%d-%H%M}",
                 server=row,
                 created_at=one.at,
@@ -102,8 +104,9 @@ def history(site: Site, server: str, kept: Sequence[Kept]) -> None:
                     for device in devices
                 ],
             )
+            points.append(point)
         for device in devices:
-            snapshot_id = f"{row.uuid.hex[:12]}{device}{number:018x}"
+            snapshot_id = f"{row.uuid.hex}{device}{number:08x}"
             snapshots.append(
                 catalog.snapshots.model(
                     snapshot_id=snapshot_id,
@@ -134,6 +137,7 @@ def history(site: Site, server: str, kept: Sequence[Kept]) -> None:
                         verified_at=one.at if state == "verified" else None,
                     )
                 )
+    catalog.recovery_points.bulk_create(points)
     catalog.snapshots.bulk_create(snapshots)
     catalog.copies.bulk_create(copies)
 

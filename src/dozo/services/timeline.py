@@ -71,15 +71,13 @@ class Timeline:
     """The newest snapshots of a time, newest first, and the volumes that they are of.
 
     ``points`` are the names of their recovery points by id, ``total`` the number of snapshots in
-    that time; ``first_at`` and ``last_at`` are of all that there are, whatever time is asked for.
+    that time.
     """
 
     lanes: tuple[Lane, ...]
     snapshots: tuple[Taken, ...]
     points: Mapping[str, str]
     total: int
-    first_at: datetime | None
-    last_at: datetime | None
 
 
 def bounds_of_server(scope: Scope, row: "models.Server") -> tuple[datetime | None, datetime | None]:
@@ -95,7 +93,7 @@ def bounds_of_volume(scope: Scope, row: "models.Volume") -> tuple[datetime | Non
 def of_server(scope: Scope, row: "models.Server", since: datetime, until: datetime) -> Timeline:
     """A server's snapshots from ``since`` to before ``until``. Raises ``Forbidden``.
 
-    Six queries, however many there are. Volumes that are attached have a lane even where nothing
+    A few queries, however many there are. Volumes that are attached have a lane even where nothing
     was taken of them.
     """
     scope.permit(Operation.SERVER_SHOW, row)
@@ -129,7 +127,6 @@ def _timeline(
     since: datetime,
     until: datetime,
 ) -> Timeline:
-    first_at, last_at = _bounds(rows)
     within = rows.filter(created_at__gte=since, created_at__lt=until)
     plain = list(within.order_by("-created_at", "snapshot_id").values(*_FIELDS)[:MOST_SNAPSHOTS])
     copies = _copies(scope, [one["snapshot_id"] for one in plain])
@@ -145,8 +142,6 @@ def _timeline(
         snapshots=snapshots,
         points=_points(scope, sorted(point_ids)),
         total=len(plain) if len(plain) < MOST_SNAPSHOTS else within.count(),
-        first_at=first_at,
-        last_at=last_at,
     )
 
 

@@ -45,7 +45,7 @@ def of_server(visit: Visit, row: "models.Server") -> dict[str, Any]:
     bounds = timeline.bounds_of_server(visit.scope, row)
     found = _span(visit, *bounds)
     taken = timeline.of_server(visit.scope, row, found.since, found.until)
-    return _context(taken, found, f"/recovery-points?server={row.uuid}")
+    return _context(taken, found, bounds[1], f"/recovery-points?server={row.uuid}")
 
 
 def of_volume(visit: Visit, row: "models.Volume") -> dict[str, Any]:
@@ -53,7 +53,7 @@ def of_volume(visit: Visit, row: "models.Volume") -> dict[str, Any]:
     bounds = timeline.bounds_of_volume(visit.scope, row)
     found = _span(visit, *bounds)
     taken = timeline.of_volume(visit.scope, row, found.since, found.until)
-    return _context(taken, found, f"/snapshots?volume={row.volume_id}")
+    return _context(taken, found, bounds[1], f"/snapshots?volume={row.volume_id}")
 
 
 def _span(visit: Visit, first_at: datetime | None, last_at: datetime | None) -> Span:
@@ -67,11 +67,13 @@ def _span(visit: Visit, first_at: datetime | None, last_at: datetime | None) -> 
     )
 
 
-def _context(taken: Timeline, found: Span, whole_list: str) -> dict[str, Any]:
+def _context(
+    taken: Timeline, found: Span, last_at: datetime | None, whole_list: str
+) -> dict[str, Any]:
     drawn = drawing.draw(taken, found, clock.now())
     lines, more = drawing.instants(taken, _MOST_LINES)
     return {
-        "timeline": taken,
+        "last_at": last_at,
         "span": found,
         "span_label": _label_of(found),
         "zooms": [(one, _zoom_word(one)) for one in span.ZOOMS],
