@@ -97,6 +97,7 @@ EXAMPLES: dict[str, tuple[str, Any, set[int]]] = {
     "show_job": ("/jobs/{job}", None, {200}),
     "show_job_log": ("/jobs/{job}/log", None, {200}),
     "cancel_job": ("/jobs/{job}/cancel", {}, {409}),
+    "repeat_job": ("/jobs/{job}/again", {}, {409}),
     "show_job_events": ("/jobs/{job}/events", None, {200}),
     "show_overview": ("/overview", None, {200}),
     "list_sites": ("/sites", None, {200}),

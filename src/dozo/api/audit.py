@@ -1,11 +1,8 @@
 """The audit trail: /audit."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Literal
 
-from asgiref.sync import sync_to_async
-from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
 from pydantic import BaseModel, Field
@@ -15,12 +12,12 @@ from dozo.api.fields import Instant
 from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import Body, needs
 from dozo.services import audit
-from dozo.services.access import Operation, Scope
+from dozo.services.access import Operation
 from dozo.services.audit import Outcome, TrailChecked
+from dozo.web import exports
 
 router = Router()
 
-_CHUNK = 1000
 # Spelled out: the description has room for one schema of a name, and doctor has an Outcome too.
 Ended = Literal["done", "refused", "failed"]
 
@@ -49,6 +46,7 @@ class AuditQuery(PageQuery):
     sort: Literal["sequence", "-sequence"] = "-sequence"
     operation: Text | None = None
     actor: Text | None = None
+    object: Text | None = Field(None, description="An id, or a part of a name.")
     outcome: Ended | None = None
     since: Instant | None = Field(None, description="At or after this time.")
     until: Instant | None = Field(None, description="Before this time.")
@@ -61,6 +59,7 @@ def list_audit(request: HttpRequest, query: Query[AuditQuery]) -> object:
         scope_of(request),
         operation=query.operation,
         actor=query.actor,
+        about=query.object,
         outcome=Outcome(query.outcome) if query.outcome else None,
         since=query.since,
         until=query.until,
@@ -101,24 +100,5 @@ def export_audit(request: HttpRequest, query: Query[ExportQuery]) -> StreamingHt
     """Export the trail as JSON lines; that it was exported is recorded."""
     scope = scope_of(request)
     last = audit.begin_export(scope, since=query.since, until=query.until)
-    lines = _lines(scope, last, query.since, query.until)
+    lines = exports.audit_lines(scope, last, query.since, query.until)
     return StreamingHttpResponse(lines, content_type="application/jsonl")
-
-
-async def _lines(
-    scope: Scope, last: int, since: datetime | None, until: datetime | None
-) -> AsyncIterator[str]:
-    """The trail up to ``last``, a part at a time: a slow reader holds no connection."""
-
-    def part(after: int) -> list[tuple[int, str]]:
-        try:
-            return audit.export_part(
-                scope, after=after, last=last, limit=_CHUNK, since=since, until=until
-            )
-        finally:
-            connections[scope.site.catalog.alias].close()
-
-    after = 0
-    while found := await sync_to_async(part, thread_sensitive=False)(after):
-        after = found[-1][0]
-        yield "".join(line for _, line in found)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import Query, Router
 from pydantic import Field
 
@@ -12,15 +12,14 @@ from dozo.api import events
 from dozo.api.current import scope_of
 from dozo.api.fields import Instant
 from dozo.api.paging import Page, PageQuery, Text, cut
-from dozo.api.routes import Canceller, needs
+from dozo.api.routes import Canceller, ask, job, needs
 from dozo.model.job_states import JobState
 from dozo.services import job_queue, job_requests
 from dozo.services.access import Operation
 from dozo.services.job_queue import JobView
+from dozo.services.lists import jobs
 
 router = Router()
-
-_ENDED = [one.value for one in job_queue.ENDED]
 
 
 class JobQuery(PageQuery):
@@ -33,6 +32,7 @@ class JobQuery(PageQuery):
     tenant: Text | None = None
     actor: Text | None = None
     object: Text | None = Field(None, description="The id of what it is about.")
+    server: Text | None = Field(None, description="About this server or one of its volumes.")
     since: Instant | None = Field(None, description="Asked for at or after this time.")
     until: Instant | None = Field(None, description="Asked for before this time.")
 
@@ -41,20 +41,19 @@ class JobQuery(PageQuery):
 def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> object:
     """List jobs."""
     scope = scope_of(request)
-    scope.permit(Operation.JOB_LIST)
-    wanted: dict[str, Any] = {
-        "state": query.state.value if query.state else None,
-        "kind": query.kind,
-        "tenant__name": query.tenant,
-        "actor": query.actor,
-        "object_id": query.object,
-        "created_at__gte": query.since,
-        "created_at__lt": query.until,
-    }
-    rows = scope.jobs.filter(**{name: one for name, one in wanted.items() if one is not None})
-    if query.active is not None:
-        rows = rows.exclude(state__in=_ENDED) if query.active else rows.filter(state__in=_ENDED)
-    part = cut(rows.select_related("tenant"), query, query.sort)
+    rows = jobs.find(
+        scope,
+        state=query.state.value if query.state else None,
+        active=query.active,
+        kind=query.kind,
+        tenant=query.tenant,
+        actor=query.actor,
+        about=query.object,
+        server=query.server,
+        since=query.since,
+        until=query.until,
+    )
+    part = cut(rows, query, query.sort)
     return part.page(job_queue.views(scope, part.rows))
 
 
@@ -102,6 +101,13 @@ def cancel_job(request: HttpRequest, job_id: str) -> object:
     scope = scope_of(request)
     row = job_requests.cancel(scope, job_id, Canceller(request))
     return job_queue.views(scope, [row])[0]
+
+
+@router.post("/jobs/{job_id}/again", **job(Operation.JOB_SHOW))
+def repeat_job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Ask once more for what a job was to do that failed, was interrupted or was cancelled."""
+    kind, params = job_requests.again(scope_of(request), job_id)
+    return ask(request, kind, params)
 
 
 _EVENT = {

@@ -234,6 +234,17 @@ class TagInvalid(DozoError):
 
 
 @dataclass(eq=False)
+class AuditEntryUnknown(DozoError):
+    """The trail has no such entry, or none that the actor may see."""
+
+    code = "audit.entry_unknown"
+    kind = ErrorKind.NOT_FOUND
+    text = "there is no audit entry {self.sequence}"
+    hint = "`dozo audit list` shows the entries."
+    sequence: int
+
+
+@dataclass(eq=False)
 class AuditTrailBroken(DozoError):
     """The audit trail is not what was written."""
 

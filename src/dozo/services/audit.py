@@ -15,11 +15,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
+from django.db.models import Q
+
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.services import access
 from dozo.services.access import Actor, Operation, Scope
-from dozo.services.access_errors import AuditTrailBroken
+from dozo.services.access_errors import AuditEntryUnknown, AuditTrailBroken
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -357,29 +359,45 @@ def entries(
     *,
     operation: str | None = None,
     actor: str | None = None,
+    about: str | None = None,
     outcome: Outcome | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Any:
-    """Entries that the actor may see, oldest first, as a query set. Raises ``Forbidden``."""
+    """Entries that the actor may see, oldest first, as a query set. Raises ``Forbidden``.
+
+    ``about`` is the id of what they are about, or a part of its name; ``actor`` a whole name such
+    as ``user:alice``, or what stands behind the colon.
+    """
     _permit(scope, Operation.AUDIT_LIST)
-    return _filtered(
-        scope, operation=operation, actor=actor, outcome=outcome, since=since, until=until
-    )
+    rows = _filtered(scope, operation=operation, outcome=outcome, since=since, until=until)
+    if actor:
+        names = [actor] if ":" in actor else [f"{one.value}:{actor}" for one in access.ActorKind]
+        rows = rows.filter(actor__in=[*names, actor])
+    if about:
+        rows = rows.filter(Q(object_id=about) | Q(object_name__icontains=about))
+    return rows
+
+
+def entry(scope: Scope, sequence: int) -> "models.AuditEntry":
+    """One entry that the actor may see. Raises ``Forbidden``, :class:`AuditEntryUnknown`."""
+    row = entries(scope).filter(sequence=sequence).first()
+    if row is None:
+        raise AuditEntryUnknown(sequence)
+    found: models.AuditEntry = row
+    return found
 
 
 def _filtered(
     scope: Scope,
     *,
     operation: str | None = None,
-    actor: str | None = None,
     outcome: Outcome | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Any:
     wanted: dict[str, Any] = {
         "operation": operation,
-        "actor": actor,
         "outcome": outcome.value if outcome else None,
         "at__gte": since,
         "at__lt": until,

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django import template
 from django.template.defaultfilters import date as formatted
@@ -185,6 +185,33 @@ def _coarse(seconds: float) -> str:
 
 def _whole(local: datetime) -> str:
     return f"{formatted(local, gettext('j F Y H:i:s'))} {local.tzname()}"
+
+
+@register.filter
+def clock_time(value: datetime) -> str:
+    """An instant as hours, minutes and seconds of the visitor's zone."""
+    return f"{timezone.localtime(value):%H:%M:%S}"
+
+
+@register.filter
+def took(job: Any) -> timedelta | None:
+    """How long something ran, or runs."""
+    if job.started_at is None:
+        return None
+    return cast("timedelta", (job.finished_at or clock.now()) - job.started_at)
+
+
+@register.filter
+def actor_kind(actor: str) -> str:
+    """What ``user:alice`` is, in a word."""
+    kind = actor.partition(":")[0]
+    return words.word("actor", kind).label if ":" in actor else ""
+
+
+@register.filter
+def actor_name(actor: str) -> str:
+    """Who ``user:alice`` is."""
+    return actor.partition(":")[2] or actor
 
 
 @register.filter

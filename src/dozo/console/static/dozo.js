@@ -75,7 +75,15 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
+// A log that stays at its end while it grows, unless somebody reads further up: <div data-follow>.
+function follow(log) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 120;
+  if (atEnd || !("seen" in log.dataset)) log.scrollTop = log.scrollHeight;
+  log.dataset.seen = "";
+}
+
 function settle(root) {
+  for (const one of document.querySelectorAll("[data-follow]")) follow(one);
   for (const one of root.querySelectorAll("[data-back]")) one.hidden = history.length < 2;
   for (const one of root.querySelectorAll("[data-zone]")) {
     one.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
