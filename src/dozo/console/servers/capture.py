@@ -60,6 +60,9 @@ def _wish(visit: Visit, choices: CaptureChoices) -> Wish:
     first = not visit.is_post
     mode = visit.said("mode") or visit.query("mode")
     possible = [one.mode for one in choices.modes if one.refused is None]
+    if visit.said("do") == "take":
+        # What was asked for is done or refused, never something else.
+        possible.append(mode)
     return Wish(
         name=visit.said("name"),
         mode=mode if mode in possible else choices.fitting or "",
