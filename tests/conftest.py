@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sweeps = [item for item in items if item.get_closest_marker("sweep")]
         config.hook.pytest_deselected(items=sweeps)
         items[:] = [item for item in items if item not in sweeps]
+    # What kills libvirt itself comes last: the run's own connections do not outlive it.
+    items.sort(key=lambda item: bool(item.get_closest_marker("libvirtd")))
     for item in items:
         uses = "libvirt_host" in getattr(item, "fixturenames", ())
         if uses and not item.get_closest_marker("guest"):

@@ -4,7 +4,7 @@ As a script: ``dying_service.py HOME FOLDER``. Whenever a job begins it looks at
 ``{"kind": …, "effect": …, "number": …}``. If the kind is the job's, what that job does to the world
 outside its memory, its *effects*, is counted and written to FOLDER/trace, a line each, and the
 process dies right after the effect of that name (any name if empty) has happened so often. With
-number 0 it only writes the trace.
+number 0 it only writes the trace; with ``"victim": PID`` that process is killed instead.
 """
 
 import dataclasses
@@ -56,6 +56,7 @@ class Effects:
         self._job = ""
         self._effect = ""
         self._number = 0
+        self._victim = os.getpid()
         self._seen: Counter[str] = Counter()
 
     def begin(self, kind: str) -> bool:
@@ -70,6 +71,7 @@ class Effects:
             self._armed_file.unlink()
             os.ftruncate(self._trace, 0)
             self._effect, self._number = armed["effect"], armed["number"]
+            self._victim = armed.get("victim") or os.getpid()
             self._seen.clear()
             self._job = threading.current_thread().name
         self.happened("begin")
@@ -89,7 +91,7 @@ class Effects:
             os.write(self._trace, f"{effect}\n".encode())
             so_often = self._seen[effect] if self._effect else self._seen.total()
             if self._effect in {"", effect} and so_often == self._number:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(self._victim, signal.SIGKILL)
 
     def _is_of_job(self, thread: str) -> bool:
         """Not the loops, the beat or another job; the job's own thread and its helpers are."""
@@ -143,7 +145,11 @@ def watch_hypervisor() -> None:
         after(libvirt.virDomain, method, lambda *_, m=method, **__: f"libvirt.{m}")
     after(libvirt.virConnect, "defineXML", lambda *_, **__: "libvirt.defineXML")
     after(libvirt.virDomainCheckpoint, "delete", lambda *_, **__: "libvirt.checkpoint-delete")
-    after(libvirt_qemu, "qemuAgentCommand", lambda *_, **__: "libvirt.agent")
+    after(
+        libvirt_qemu,
+        "qemuAgentCommand",
+        lambda _domain, command, *_, **__: f"agent {json.loads(command)['execute']}",
+    )
     after(
         subprocess.Popen,
         "__init__",

@@ -66,9 +66,9 @@ class World:
             self.process.send_signal(number)
         return self.process.wait(SECONDS)
 
-    def arm(self, kind: str, effect: str, number: int) -> None:
-        """Let the next job of the kind be the service's last."""
-        text = json.dumps({"kind": kind, "effect": effect, "number": number})
+    def arm(self, kind: str, effect: str, number: int, *, victim: int = 0) -> None:
+        """Let the next job of the kind be the service's last, or that of another process."""
+        text = json.dumps({"kind": kind, "effect": effect, "number": number, "victim": victim})
         (self.folder / "armed.json").write_text(text)
 
     @property

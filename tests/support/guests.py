@@ -238,7 +238,9 @@ def libvirt_host() -> Iterator[libvirt.virConnect]:
         pytest.fail(f"real-guest tests cannot run: {error}", pytrace=False)
     host.remove_leftovers(connection, PREFIX)
     yield connection
-    connection.close()
+    # A test may have killed the daemon.
+    with suppress(libvirt.libvirtError):
+        connection.close()
 
 
 @pytest.fixture(scope="session")

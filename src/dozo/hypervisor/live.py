@@ -21,6 +21,7 @@ from dozo.hypervisor.errors import (
     BackupJobGone,
     CaptureLost,
     HypervisorError,
+    LibvirtUnavailable,
     ScratchFull,
     ServerStopped,
     WatchdogFailed,
@@ -114,7 +115,7 @@ class LiveCapture:
         self._lock = lock
         self._thawed = thawed
         self._ended = False
-        self._failure: CaptureLost | WatchdogFailed | None = None
+        self._failure: HypervisorError | None = None
         self._checking = threading.Lock()
         self._checked_at = clock.monotonic()
 
@@ -141,7 +142,8 @@ class LiveCapture:
         """Raise if the capture cannot be trusted any more; call it often, from any thread.
 
         Cheap: it really looks a few times a second at most, unless ``now`` is set. Raises
-        ``ServerStopped``, ``ScratchFull``, ``BackupJobGone`` or ``WatchdogFailed``.
+        ``ServerStopped``, ``ScratchFull``, ``BackupJobGone``, ``WatchdogFailed`` or
+        ``LibvirtUnavailable``.
         """
         if self._failure is None and self._checking.acquire(blocking=now):
             try:
@@ -189,7 +191,7 @@ class LiveCapture:
             os.close(self._lock)
         return report.stale_bitmaps
 
-    def _find_failure(self) -> CaptureLost | WatchdogFailed | None:
+    def _find_failure(self) -> HypervisorError | None:
         full = self._watchdog.said("scratch-full")
         if full is not None:
             _, used_bytes, free_bytes = full.split(" ")
@@ -204,6 +206,8 @@ class LiveCapture:
         except libvirt.libvirtError as error:
             if is_gone(error):
                 return ServerStopped(server=self.server, reason="it no longer exists")
+            if not self._host.is_alive():
+                return LibvirtUnavailable(uri=self._host.uri, reason=message(error))
             return BackupJobGone(server=self.server, reason=message(error))
         if lost is None and not self._watchdog.is_alive():
             return WatchdogFailed(server=self.server, reason="it ended")

@@ -70,6 +70,7 @@ class Watchdog:
                 self.tick()
             except HypervisorError:
                 # libvirt may be restarting: the next tick tries again.
+                self.reconnect()
                 clock.sleep(_TICK_S)
 
     def obey(self, verb: str, argument: str) -> None:
