@@ -1,13 +1,14 @@
 """Defining, starting, stopping and changing servers, and watching that they stand still."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import libvirt
 import pytest
 
 from dozo import hypervisor
-from dozo.hypervisor import DiskAttachment, Host, OfflineWatch, RestoringMark
+from dozo.hypervisor import DiskAttachment, Host, OfflineWatch, RestoringMark, qemu_user
 from dozo.hypervisor.errors import (
     AlreadyAttached,
     DefinitionUnusable,
@@ -226,6 +227,28 @@ def test_qemu_may_use_the_images_folder_and_not_root_s(host: Host, machine: Serv
     assert refusal is not None
     assert "ermission" in refusal
     assert list(private.iterdir()) == []
+
+
+def test_a_probe_whose_maker_was_killed_goes_with_the_next_one(host: Host, machine: Server) -> None:
+    for name, alive in (("dead", False), ("alive", True)):
+        called = f"{qemu_user.PROBE_PREFIX}{machine.name}-{name}"
+        folder = machine.folder / f"dozo-{called}"
+        folder.mkdir(mode=0o711)
+        (folder / "disk.raw").write_bytes(bytes(1024 * 1024))
+        with qemu_user._locked(folder) if alive else nullcontext():
+            # Without what lets it go with its maker: libvirt's daemon may be killed too.
+            flags = libvirt.VIR_DOMAIN_START_PAUSED
+            definition = qemu_user._definition(called, folder / "disk.raw")
+            domain = host.connection.createXML(definition, flags)
+            (folder / qemu_user._LOCK).touch()
+            assert hypervisor.qemu_user_refusal(host, machine.folder) is None
+            assert folder.exists() == alive
+            if alive:
+                assert domain.isActive()
+                domain.destroy()
+            else:
+                with pytest.raises(libvirt.libvirtError):
+                    domain.isActive()
 
 
 def test_kvm_is_probed_by_a_guest_that_really_runs() -> None:
