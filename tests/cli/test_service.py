@@ -237,6 +237,20 @@ def test_a_schedule_from_its_making_to_its_end(dozo: Dozo, served: Service) -> N
     assert dozo("--home", home, "schedule", "show", "nightly").code == 3
 
 
+def test_what_others_wrote_does_not_act_on_the_terminal(dozo: Dozo, served: Service) -> None:
+    home = served.home
+    made = dozo(
+        "--home", home, "user", "create", "esc", "--tenant", "default", "--password-stdin",
+        "--display-name", "\x1b[31mred\x9b2J", stdin="correct horse battery\n",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    for command in (["user", "list"], ["user", "show", "esc"]):
+        out = dozo("--home", home, *command).out
+        assert "red" in out
+        assert not set(out) & {"\x1b", "\x9b"}
+    assert dozo("--home", home, "user", "show", "\x1b[2J").err.count("\x1b") == 0
+
+
 def test_a_preview_with_what_it_covers_tells_the_cost(dozo: Dozo, served: Service) -> None:
     when = ("--daily", "02:30", "--keep", "3")
     plain = dozo("--home", served.home, "schedule", "preview", *when)

@@ -88,3 +88,13 @@ def test_text_is_one_line_an_event_and_a_trace_hides_secrets_too(stream: io.Stri
     assert lines[0].endswith("one | two")
     assert "Traceback" in lines[2]
     assert SECRET not in stream.getvalue()
+
+
+def test_nothing_in_a_line_acts_on_the_terminal(stream: io.StringIO) -> None:
+    logs.set_up("main", logs.LogFormat.TEXT, stream)
+    facts = {"client": "1.2.3.4\nforged"}
+    logging.getLogger("x").warning("\x1b[2J cleared\rforged\nline", extra={"facts": facts})
+    (line,) = stream.getvalue().splitlines()
+    assert "\x1b" not in line
+    assert "\r" not in line
+    assert "cleared" in line

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.printable import printable
 
 if TYPE_CHECKING:
     from dozo.cli.client import ServiceProblem
@@ -102,6 +103,6 @@ def _print(problem: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stderr.write(json.dumps(problem, default=str) + "\n")
         return
-    sys.stderr.write(f"error: {problem['message']}\n")
+    sys.stderr.write(f"error: {printable(str(problem['message']))}\n")
     if problem.get("hint"):
-        sys.stderr.write(f"  {problem['hint']}\n")
+        sys.stderr.write(f"  {printable(str(problem['hint']))}\n")

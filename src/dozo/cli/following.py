@@ -14,6 +14,7 @@ from dozo.cli.kinds import kind_of
 from dozo.cli.output import print_json, say
 from dozo.model import clock
 from dozo.model.errors import ErrorKind
+from dozo.model.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -194,14 +195,14 @@ class _Terminal:
     def line(self, text: str) -> None:
         from rich.text import Text
 
-        self._shown.console.print(Text(text))
+        self._shown.console.print(Text(printable(text)))
 
     def look(self, job: Mapping[str, Any]) -> None:
         from rich.markup import escape
 
         self._shown.update(
             self._task,
-            description=escape(_doing(job)),
+            description=escape(printable(_doing(job))),
             total=job.get("bytes_total"),
             completed=job.get("bytes_done") or 0,
         )

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from dozo.model.printable import printable
 from dozo.model.progress import Progress
 from dozo.services.work import Unheard, Work
 
@@ -56,7 +57,7 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """A line for people on standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def finish(done: Any, line: str, *, as_json: bool) -> None:
@@ -133,7 +134,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     if sys.stdout.isatty():
         Console().print(table, crop=False)
         return
@@ -210,7 +211,7 @@ class _TerminalWork:
     def step(self, text: str) -> None:
         from rich.text import Text
 
-        self._shown.console.print(Text(text))
+        self._shown.console.print(Text(printable(text)))
 
     def bytes_of(self, label: str) -> Progress:
         from rich.markup import escape

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from dozo.model import clock
+from dozo.model.printable import printable
 from dozo.model.redaction import redacted
 
 _MOST_CHARACTERS = 20_000
@@ -112,5 +113,9 @@ class TextLines(logging.Formatter):
         del facts["logger"], facts["site"]
         # One event, one line, whatever somebody put into it.
         line = f"{at[:19]}Z {level:7} {message.replace(chr(10), ' | ')}"
-        line += "".join(f" {key}={value}" for key, value in facts.items())
-        return f"{line}\n{trace}".rstrip("\n")
+        line += "".join(f" {key}={_one_line(value)}" for key, value in facts.items())
+        return printable(f"{line}\n{trace}".rstrip("\n"))
+
+
+def _one_line(value: object) -> str:
+    return str(value).replace("\n", " | ")

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from dozo.vault.deletion import Hold
 
 
+# SQLite binds some ten thousand values in one query at most.
+_AT_ONCE = 5000
+
+
 @dataclass(eq=False)
 class NotConfirmed(DozoError):
     """Something that cannot be taken back was asked for without saying its name."""
@@ -253,9 +257,11 @@ def list_holds(scope: Scope) -> list[HoldView]:
     found: dict[str, list[Hold]] = {}
     for one in scope.site.vault.holds():
         found.setdefault(one.snapshot, []).append(one)
-    names = dict(
-        scope.snapshots.filter(snapshot_id__in=list(found)).values_list("snapshot_id", "name")
-    )
+    ids = list(found)
+    names: dict[str, str] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        rows = scope.snapshots.filter(snapshot_id__in=ids[start : start + _AT_ONCE])
+        names.update(rows.values_list("snapshot_id", "name"))
     views = [
         HoldView(snapshot=snapshot, name=names[snapshot], until=one.until, note=one.note)
         for snapshot, ones in found.items()
