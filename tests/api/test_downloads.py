@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.services.support import random_bytes
 
-from dozo.api import downloads
 from dozo.model.errors import DozoError
+from dozo.web import downloads
 
 from .support import World, token_for
 

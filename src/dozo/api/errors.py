@@ -49,15 +49,3 @@ class TooManyListeners(DozoError):
     text = "{self.limit} streams of events are open already"
     hint = "Close one, or ask for the job now and then instead."
     limit: int
-
-
-@dataclass(eq=False)
-class TooManyDownloads(DozoError):
-    """As many snapshots are being downloaded as may be at a time."""
-
-    code = "api.too_many_downloads"
-    kind = ErrorKind.THROTTLED
-    retry = Retry.LATER
-    text = "{self.limit} snapshots are being downloaded already"
-    hint = "Try again when one of them has ended."
-    limit: int

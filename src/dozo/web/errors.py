@@ -68,3 +68,15 @@ class Unexpected(DozoError):
     text = "something unexpected happened ({self.reference})"
     hint = "This is a defect in Dozo: look in its log for the reference, and report it."
     reference: str
+
+
+@dataclass(eq=False)
+class TooManyDownloads(DozoError):
+    """As many snapshots are being downloaded as may be at a time."""
+
+    code = "api.too_many_downloads"
+    kind = ErrorKind.THROTTLED
+    retry = Retry.LATER
+    text = "{self.limit} snapshots are being downloaded already"
+    hint = "Try again when one of them has ended."
+    limit: int

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from dozo.console.restore.flow import Fields, Flow, common, settled, status_of
-from dozo.console.shell.errors import FieldInvalid
+from dozo.console.shell.errors import NothingChosen
 from dozo.console.shell.visit import Visit, page
 from dozo.model.errors import DozoError
 from dozo.services import by_hand, restore_choices, views
@@ -53,7 +53,7 @@ def attach(visit: Visit) -> HttpResponse:
     chosen = [one for one in volumes if one.wanted and not one.attached]
     try:
         if (visit.is_post or fields.ticked("check")) and (target is None or not chosen):
-            raise FieldInvalid("server" if target is None else "volume", "")
+            raise NothingChosen
         if visit.is_post and target is not None:
             for one in chosen:
                 by_hand.attach(

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from dozo.console.restore.flow import Fields, Flow, status_of
-from dozo.console.shell.errors import FieldInvalid
+from dozo.console.shell.errors import FieldInvalid, NothingChosen, NotTyped
 from dozo.console.shell.visit import Visit, page
 from dozo.model.errors import DozoError
 from dozo.services import restore_choices, views
@@ -43,7 +43,7 @@ def in_place(visit: Visit) -> HttpResponse:
         params = _params(view.volume, chosen, take_up)
         if visit.is_post:
             if fields.one("confirm") != view.name:
-                raise FieldInvalid("confirm", fields.one("confirm"))
+                raise NotTyped(view.name)
             return visit.ask("volume.restore", params)
         if fields.ticked("check"):
             context["plan"] = visit.plan("volume.restore", params)
@@ -65,7 +65,7 @@ def _params(volume: str, chosen: str, take_up: str) -> dict[str, Any]:
             raise FieldInvalid("take_up", take_up)
         return {"volume": volume, "go_back": True if take_up == "go-back" else None}
     if not chosen:
-        raise FieldInvalid("snapshot", "")
+        raise NothingChosen
     return {"volume": volume, "snapshot": chosen}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from dozo.console.restore.flow import Fields, Flow, choices_of, common, settled, status_of
-from dozo.console.shell.errors import FieldInvalid
+from dozo.console.shell.errors import NothingChosen
 from dozo.console.shell.visit import Visit, page
 from dozo.model.errors import DozoError
 from dozo.services import restore_choices, tenants, views
@@ -64,10 +64,10 @@ def _with_server(visit: Visit, flow: Flow) -> Flow:
 
 
 def _needed(params: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The parameters, if those are there. Raises ``FieldInvalid``."""
+    """The parameters, if those are there. Raises ``NothingChosen``."""
     for name in names:
         if not params[name]:
-            raise FieldInvalid(name, "")
+            raise NothingChosen
     return params
 
 
@@ -161,7 +161,7 @@ def volumes(visit: Visit) -> HttpResponse:
     try:
         if visit.is_post or fields.ticked("check"):
             if not wanted:
-                raise FieldInvalid("snapshot", "")
+                raise NothingChosen
             # All are looked at before the first is asked for.
             plans = [visit.plan("volume.create", one) for one in wanted]
             context["plans"] = [

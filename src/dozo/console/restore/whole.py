@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from dozo.console.restore.flow import Fields, Flow, choices_of, status_of
-from dozo.console.shell.errors import FieldInvalid
+from dozo.console.shell.errors import NothingChosen
 from dozo.console.shell.instants import as_field, instant
 from dozo.console.shell.visit import Visit, page
 from dozo.model import clock
@@ -81,7 +81,7 @@ def _said(visit: Visit, flow: Flow, choices: ServerChoices) -> dict[str, Any]:
 def _params(
     visit: Visit, flow: Flow, choices: ServerChoices, said: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the job takes. Raises ``FieldInvalid``."""
+    """What the job takes. Raises ``NothingChosen``, ``FieldInvalid``."""
     params: dict[str, Any] = {
         "name": said["name"] or None,
         "identity": said["identity"],
@@ -95,16 +95,16 @@ def _params(
             return {**params, "recovery_point": flow.recovery_point}
         return {**params, "snapshots": list(flow.snapshot) or _nothing()}
     if said["from"] == "point":
-        return {**params, "recovery_point": flow.recovery_point or _nothing("recovery_point")}
+        return {**params, "recovery_point": flow.recovery_point or _nothing()}
     if said["from"] == "time":
-        at = instant(said["at"], "at") or _nothing("at")
+        at = instant(said["at"], "at") or _nothing()
         return {**params, "server": str(choices.server.uuid), "at": clock.to_text(at)}
     each = [one for one in said["each"].values() if one]
     return {**params, "snapshots": each or _nothing()}
 
 
-def _nothing(field: str = "snapshot") -> Any:
-    raise FieldInvalid(field, "")
+def _nothing() -> Any:
+    raise NothingChosen
 
 
 def _shown(plan: dict[str, Any]) -> dict[str, Any]:

@@ -47,3 +47,13 @@ class PageUnknown(DozoError):
     kind = ErrorKind.NOT_FOUND
     text = "there is no page at this address"
     hint = "Check the address, or begin at the overview."
+
+
+@dataclass(eq=False)
+class NothingChosen(DozoError):
+    """A form was sent in which something has to be chosen, and nothing was."""
+
+    code = "console.nothing_chosen"
+    kind = ErrorKind.USAGE
+    text = "nothing was chosen, so nothing was done"
+    hint = "Choose what is meant, and send the form again."

@@ -10,7 +10,7 @@ from dozo.console.shell.visit import Visit, page
 from dozo.console.shell.words import word
 from dozo.model.errors import DozoError
 from dozo.model.states import CaptureMode, Copy
-from dozo.services import views
+from dozo.services import by_hand, deletion_outlook, restore_choices, views
 from dozo.services.access import Operation
 from dozo.services.lists import snapshots as lists
 from dozo.web.paging import cut
@@ -33,7 +33,12 @@ def snapshots(visit: Visit) -> HttpResponse:
         return visit.render("snapshots/list.html", {**context, "problem": error}, status=422)
     part = cut(rows, limit=_ROWS, cursor=visit.query("cursor") or None, sort=sort, then="name")
     shown = views.snapshot_views(visit.scope.site, part.rows)
-    context |= {"part": part, "rows": shown, "held": lists.held_until(visit.scope)}
+    context |= {
+        "part": part,
+        "rows": shown,
+        "held": lists.held_until(visit.scope),
+        "peers": lists.peer_names(visit.scope),
+    }
     return visit.render("snapshots/list.html", context)
 
 
@@ -94,3 +99,22 @@ def _choices(visit: Visit) -> dict[str, list[tuple[str, str]]]:
             *[(one, word("volume-role", one).label) for one in ("root", "data")],
         ],
     }
+
+
+@page(Operation.SNAPSHOT_SHOW)
+def snapshot(visit: Visit, ref: str) -> HttpResponse:
+    """One snapshot: what it is, where its copies are, what can be done with it."""
+    row = visit.scope.snapshot(ref, Operation.SNAPSHOT_SHOW)
+    shown = views.snapshot_views(visit.scope.site, [row])[0]
+    deleted = row.deleted_at
+    context = {
+        "row": shown,
+        "reason": row.deleted_reason,
+        "copies": lists.copies_of(visit.scope, row.snapshot_id),
+        "holds": by_hand.holds_of(visit.scope, row.snapshot_id),
+        "peers": lists.peer_names(visit.scope),
+        "ways": restore_choices.ways(row.tenant),
+        "point": row.recovery_point,
+        "undo_until": deletion_outlook.undo_until(visit.scope, deleted) if deleted else None,
+    }
+    return visit.render("snapshots/snapshot.html", context)

@@ -1,5 +1,6 @@
 """Which snapshots: the filters of the list."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,21 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from dozo.catalog import models
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyView:
+    """A snapshot's or template's copy at one site; ``oldest_reading_at`` is how long ago the
+    oldest of its bytes were read back there.
+    """
+
+    site: str
+    own: bool
+    state: str
+    received_at: datetime | None
+    verified_at: datetime | None
+    oldest_reading_at: datetime | None
+
 
 SORTS = ("created_at", "-created_at", "name", "-name", "bytes_volume", "-bytes_volume")
 # What a query binds at most; nobody holds as many.
@@ -98,3 +114,24 @@ def held_until(scope: Scope) -> dict[str, datetime]:
 def site_names(scope: Scope) -> list[str]:
     """The sites that a list of snapshots can tell apart, this one first."""
     return list(scope.site.catalog.sites.values_list("name", flat=True))
+
+
+def copies_of(scope: Scope, snapshot_id: str) -> list[CopyView]:
+    """The copies of a snapshot or template at every site that has one or had one."""
+    rows = scope.site.catalog.copies.filter(snapshot_id=snapshot_id).select_related("site")
+    return [
+        CopyView(
+            site=row.site.name,
+            own=row.site.is_self,
+            state=row.state,
+            received_at=row.received_at,
+            verified_at=row.verified_at,
+            oldest_reading_at=row.oldest_reading_at,
+        )
+        for row in rows.order_by("-site__is_self", "site__name")
+    ]
+
+
+def peer_names(scope: Scope) -> list[str]:
+    """The sites to which snapshots can be copied."""
+    return [peer.name for peer in scope.site.settings.peers]
