@@ -1,0 +1,135 @@
+"""The newest row of each of many: for all volumes, or schedules, in one query.
+
+Django cannot say it without reading every row of a table, so these queries are written by hand; the
+same text runs on SQLite and on PostgreSQL. Each of many is one look into an index.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connections
+
+from dozo.catalog.store import Catalog
+from dozo.model.states import Copy
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
+
+# SQLite binds at most a few ten thousand values in one query.
+_PART = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A run of a schedule: which row it is, when it was planned, and what became of it."""
+
+    run: int
+    planned_at: datetime
+    outcome: str
+
+
+def protected_snapshots(
+    catalog: Catalog, volumes: Iterable[UUID], sites: Sequence[str]
+) -> dict[UUID, datetime]:
+    """When the newest snapshot was taken that is verified at all ``sites``, by volume."""
+    text = f"""
+        SELECT given.volume, (
+            SELECT s.created_at FROM catalog_snapshot s
+            WHERE s.volume_id = given.volume AND s.deleted_at IS NULL {_at_all(sites)}
+            ORDER BY s.created_at DESC LIMIT 1
+        ) FROM given
+    """  # noqa: S608  of fixed words
+    rows = _ask(catalog, ("volume",), [(one,) for one in volumes], text, _sites(sites))
+    return {_uuid(volume): _time(at) for volume, at in rows if at is not None}
+
+
+def protected_by_schedule(
+    catalog: Catalog, pairs: Iterable[tuple[UUID, str]], sites: Sequence[str], *, until: datetime
+) -> dict[tuple[UUID, str], datetime]:
+    """The same by volume and schedule, of snapshots taken ``until`` then."""
+    text = f"""
+        SELECT given.volume, given.schedule, (
+            SELECT s.created_at FROM catalog_snapshot s
+            WHERE s.volume_id = given.volume AND s.schedule_id = given.schedule
+                AND s.deleted_at IS NULL AND s.created_at <= %s {_at_all(sites)}
+            ORDER BY s.created_at DESC LIMIT 1
+        ) FROM given
+    """  # noqa: S608  of fixed words
+    rows = _ask(catalog, ("volume", "schedule"), pairs, text, [until, *_sites(sites)])
+    return {(_uuid(volume), schedule): _time(at) for volume, schedule, at in rows if at is not None}
+
+
+def runs(
+    catalog: Catalog, pairs: Iterable[tuple[str, str]], *, until: datetime, most: int
+) -> dict[tuple[str, str], list[PlannedRun]]:
+    """The newest runs, ``most`` of them, planned ``until`` then, by schedule and target."""
+    text = f"""
+        SELECT given.schedule, given.target, r.id, r.planned_at, r.outcome
+        FROM given JOIN catalog_schedulerun r ON r.id IN (
+            SELECT n.id FROM catalog_schedulerun n
+            WHERE n.schedule_id = given.schedule AND n.target = given.target AND n.planned_at <= %s
+            ORDER BY n.planned_at DESC LIMIT {int(most)}
+        )
+        ORDER BY r.planned_at DESC
+    """  # noqa: S608  a number
+    found: dict[tuple[str, str], list[PlannedRun]] = {}
+    for schedule, target, run, at, outcome in _ask(
+        catalog, ("schedule", "target"), pairs, text, [until]
+    ):
+        planned = PlannedRun(run=run, planned_at=_time(at), outcome=outcome)
+        found.setdefault((schedule, target), []).append(planned)
+    return found
+
+
+def _at_all(sites: Sequence[str]) -> str:
+    return "".join(
+        " AND EXISTS (SELECT 1 FROM catalog_copy c WHERE c.snapshot_id = s.snapshot_id"
+        " AND c.site_id = %s AND c.state = %s)"
+        for _ in sites
+    )
+
+
+def _sites(sites: Sequence[str]) -> list[Any]:
+    return [value for site in sites for value in (site, Copy.VERIFIED.value)]
+
+
+def _ask(
+    catalog: Catalog,
+    columns: Sequence[str],
+    given: Iterable[Sequence[Any]],
+    text: str,
+    values: Sequence[Any],
+) -> Iterator[tuple[Any, ...]]:
+    """Run a query over rows that stand in no table, ``given``; in parts if they are many."""
+    rows = list(given)
+    mark = f"({', '.join(['%s'] * len(columns))})"
+    for start in range(0, len(rows), _PART):
+        part = rows[start : start + _PART]
+        head = f"WITH given ({', '.join(columns)}) AS (VALUES {', '.join([mark] * len(part))})"
+        with connections[catalog.alias].cursor() as cursor:
+            bound = [value for row in part for value in row]
+            cursor.execute(f"{head} {text}", [_bound(cursor, one) for one in (*bound, *values)])
+            yield from cursor.fetchall()
+
+
+def _bound(cursor: "CursorWrapper", value: Any) -> Any:
+    if cursor.db.vendor != "sqlite":
+        return value
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, datetime):
+        return cursor.db.ops.adapt_datetimefield_value(value)
+    return value
+
+
+def _uuid(found: Any) -> UUID:
+    return found if isinstance(found, UUID) else UUID(found)
+
+
+def _time(found: Any) -> datetime:
+    if isinstance(found, datetime):
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return datetime.fromisoformat(found).replace(tzinfo=UTC)
