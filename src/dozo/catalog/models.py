@@ -190,6 +190,10 @@ class RecoveryPoint(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-created_at", "recovery_point_id"]
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at"], name="point_by_age"),
+            models.Index(fields=["server", "-created_at"], name="point_by_server"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -243,8 +247,11 @@ class Snapshot(SnapshotRow):
 
     class Meta(SnapshotRow.Meta):
         indexes: ClassVar = [
-            models.Index(fields=["volume", "-created_at"], name="snapshot_by_volume"),
-            models.Index(fields=["server", "-created_at"], name="snapshot_by_server"),
+            models.Index(fields=["volume", "deleted_at", "-created_at"], name="snapshot_of_volume"),
+            models.Index(fields=["server", "deleted_at", "-created_at"], name="snapshot_of_server"),
+            # What is there, newest first: lists and their totals, of the site and of a tenant.
+            models.Index(fields=["deleted_at", "-created_at"], name="snapshot_by_age"),
+            models.Index(fields=["tenant", "deleted_at", "-created_at"], name="snapshot_by_tenant"),
         ]
 
 
@@ -269,6 +276,7 @@ class Copy(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["snapshot_id", "site"], name="one_copy_a_site")
         ]
+        indexes: ClassVar = [models.Index(fields=["state", "site"], name="copy_by_state")]
 
     def __str__(self) -> str:
         return f"{self.snapshot_id} at {self.site_id}: {self.state}"

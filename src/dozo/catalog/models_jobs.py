@@ -76,6 +76,8 @@ class Job(models.Model):
             models.Index(fields=["state", "created_at"], name="job_by_state"),
             models.Index(fields=["tenant", "-created_at"], name="job_by_tenant"),
             models.Index(fields=["object_id", "-created_at"], name="job_by_object"),
+            models.Index(fields=["-created_at"], name="job_by_age"),
+            models.Index(fields=["state", "finished_at"], name="job_by_end"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["actor", "idempotency_key"], name="one_job_a_key")
@@ -158,6 +160,9 @@ class ScheduleRun(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-planned_at", "target"]
+        indexes: ClassVar = [
+            models.Index(fields=["schedule", "target", "-planned_at"], name="run_by_target")
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["schedule", "planned_at", "target"], name="one_run_a_planned_time"

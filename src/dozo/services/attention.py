@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from django.db.models import Exists, OuterRef
+
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
@@ -184,9 +186,10 @@ def _job(row: "Job", cause: Cause) -> Notice:
 
 
 def _damaged(scope: Scope) -> list[Notice]:
+    # Asked of each damaged copy, of which there are few: not of each snapshot.
+    there = scope.snapshots.filter(snapshot_id=OuterRef("snapshot_id"), deleted_at=None)
     found = scope.site.catalog.copies.filter(
-        state=Copy.DAMAGED.value,
-        snapshot_id__in=scope.snapshots.filter(deleted_at=None).values("snapshot_id"),
+        Exists(there.order_by()), state=Copy.DAMAGED.value
     ).select_related("site")
     at = {copy.snapshot_id: copy.site.name for copy in found[:MOST]}
     rows = scope.snapshots.filter(snapshot_id__in=list(at)).select_related("tenant")

@@ -17,7 +17,7 @@ from dozo.services.access import Operation, Scope
 from dozo.services.attention import LATELY, URGENT, Cause, Notice
 from dozo.services.freshness import Freshness
 from dozo.services.job_queue import ENDED
-from dozo.services.protection import Protection
+from dozo.services.protection import Protection, ServerProtection
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -108,7 +108,7 @@ class RetentionView:
 
 def overview(scope: Scope) -> Overview:
     """What is protected, what runs, what needs attention. Raises ``Forbidden``."""
-    return glance(scope).overview
+    return _look(scope)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,11 @@ class Glance:
 
 def glance(scope: Scope) -> Glance:
     """The same with every server. Raises ``Forbidden``."""
+    found, judged = _look(scope)
+    return Glance(overview=found, servers=tuple(freshness.of_servers(scope.site, judged)))
+
+
+def _look(scope: Scope) -> tuple[Overview, list[ServerProtection]]:
     scope.permit(Operation.SERVER_LIST)
     servers = scope.servers.filter(present=True).select_related("tenant")
     judged = protection.of_servers(scope.site, servers)
@@ -139,7 +144,7 @@ def glance(scope: Scope) -> Glance:
         copies=copies(scope),
         attention=tuple(notices),
     )
-    return Glance(overview=found, servers=tuple(freshness.of_servers(scope.site, judged)))
+    return found, judged
 
 
 def _verdict(servers: int, notices: Sequence[Notice]) -> Verdict:
@@ -166,9 +171,12 @@ def copies(scope: Scope) -> dict[str, dict[str, int]]:
     if scope.actor.tenant is not None or scope.actor.scopes is not None:
         rows = rows.filter(snapshot_id__in=_visible_ids(scope))
     found: dict[str, dict[str, int]] = {}
-    counted = rows.order_by().values("site__name", "state").annotate(count=Count("pk"))
-    for one in counted:
-        found.setdefault(one["site__name"], {})[one["state"]] = one["count"]
+    names = dict(scope.site.catalog.sites.order_by().values_list("pk", "name"))
+    # Without the table of sites, so that an index alone can answer.
+    counted = rows.order_by().values_list("state", "site_id").annotate(count=Count("*"))
+    for state, site_id, count in counted:
+        states = found.setdefault(names[site_id], {})
+        states[state] = states.get(state, 0) + count
     return found
 
 

@@ -1,21 +1,19 @@
 """Whether volumes and servers are protected: judged by what was verified where it has to be."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from django.db.models import Q
 
 from dozo.model import clock
 from dozo.model.job_states import JobState
 from dozo.model.states import Copy
-from dozo.services import policies, scheduler
+from dozo.services import scheduler
 from dozo.services.job_queue import ACTIVE, WAITING
-from dozo.services.protection_evidence import Evidence, gather
+from dozo.services.protection_evidence import Evidence, required_sites
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -69,14 +67,6 @@ class ServerProtection:
     volumes: tuple[VolumeProtection, ...]
 
 
-def required_sites(site: Site, tenant: "models.Tenant") -> set[str]:
-    """The ids of the sites at which a tenant's snapshots have to be verified."""
-    own = {site.settings.site_id}
-    if not policies.copies_at_peers(policies.of(tenant)):
-        return own
-    return own | {peer.site_id for peer in site.settings.peers}
-
-
 def protected_ids(
     site: Site, tenant: "models.Tenant", ids: Iterable[str], *, or_retired: bool = False
 ) -> set[str]:
@@ -112,20 +102,11 @@ def of_server(site: Site, server: "models.Server") -> ServerProtection:
 
 
 def of_servers(site: Site, servers: Iterable["models.Server"]) -> list[ServerProtection]:
-    """Servers in the order given, with about as many queries for many as for one."""
+    """Servers in the order given, with as many queries for many as for one."""
     rows = list(servers)
-    grouped: defaultdict[UUID, list[models.Volume]] = defaultdict(list)
-    for start in range(0, len(rows), 5000):
-        part = [row.uuid for row in rows[start : start + 5000]]
-        attached = site.catalog.volumes.filter(server_id__in=part, state="attached")
-        for volume in attached.select_related("tenant", "server"):
-            assert volume.server_id is not None  # noqa: S101  they were looked for by it
-            grouped[volume.server_id].append(volume)
-    volumes = [volume for many in grouped.values() for volume in many]
-    evidence = _evidence(site, volumes)
+    seen = Evidence(site, servers=rows)
     return [
-        _of_server(row, [_of_volume(one, evidence) for one in grouped.get(row.uuid, ())])
-        for row in rows
+        _of_server(row, [_of_volume(one, seen) for one in seen.volumes_of(row)]) for row in rows
     ]
 
 
@@ -161,21 +142,18 @@ def of_volume(site: Site, volume: "models.Volume") -> VolumeProtection:
 
 
 def of_volumes(site: Site, volumes: Iterable["models.Volume"]) -> list[VolumeProtection]:
-    """Volumes in the order given, with about as many queries for many as for one."""
+    """Volumes in the order given, with as many queries for many as for one.
+
+    Their servers and tenants are to be loaded.
+    """
     rows = list(volumes)
-    evidence = _evidence(site, rows)
-    return [_of_volume(row, evidence) for row in rows]
-
-
-def _evidence(site: Site, volumes: list["models.Volume"]) -> Evidence:
-    tenants = {row.tenant_id: row.tenant for row in volumes}
-    required = {key: frozenset(required_sites(site, row)) for key, row in tenants.items()}
-    return gather(site, volumes, required)
+    seen = Evidence(site, volumes=rows)
+    return [_of_volume(row, seen) for row in rows]
 
 
 def _of_volume(volume: "models.Volume", evidence: Evidence) -> VolumeProtection:
-    schedules = evidence.schedules(volume)
-    protected_at = evidence.newest.get(volume.volume_id)
+    schedules = evidence.schedules_of(volume)
+    protected_at = evidence.protected_at(volume)
     if not schedules:
         return VolumeProtection(
             volume=str(volume.volume_id),
@@ -201,9 +179,9 @@ def _by_schedule(
     volume: "models.Volume", schedule: "Schedule", evidence: Evidence
 ) -> tuple[Protection, str]:
     """A volume against one of its schedules: the last run that should be over decides."""
-    now = clock.now()
-    taken_at = evidence.newest_by.get((volume.volume_id, schedule.schedule_id))
-    runs = evidence.last_runs(volume, schedule)
+    now = evidence.now
+    taken_at = evidence.protected_by(schedule, volume)
+    runs = evidence.runs(schedule, volume)
     if not runs:
         return _before_first_run(schedule, taken_at is not None)
     newest = runs[0]
@@ -211,7 +189,7 @@ def _by_schedule(
         return Protection.BEHIND, f"schedule {schedule.name} is late"
     if taken_at is not None and taken_at >= newest.planned_at:
         return Protection.PROTECTED, ""
-    outcome = _outcome(newest, evidence.jobs.get(newest.pk))
+    outcome = _outcome(*evidence.outcome(newest))
     if outcome is not None:
         return Protection.FAILING, f"schedule {schedule.name}: {outcome}"
     # It goes on, or its copies do: until the next run is due, the one before it counts.

@@ -1,146 +1,201 @@
-"""What the judgement of protection rests on, read for many volumes with a few queries."""
+"""What protection is judged by, read for many volumes at once.
+
+The number of queries does not depend on how many servers, volumes or snapshots there are.
+"""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
-from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 
+from dozo.catalog import newest as newest_rows
+from dozo.catalog.newest import PlannedRun
 from dozo.model import clock
 from dozo.model.states import Copy
-from dozo.services import scheduler
+from dozo.services import policies, scheduler
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
     from dozo.catalog import models
     from dozo.catalog.models_jobs import Job, Schedule, ScheduleRun
 
 _Key = TypeVar("_Key")
+
 # SQLite binds at most a few ten thousand values in one query.
-_AT_ONCE = 5000
-# Schedules whose last but one run lies about as far back are asked about together, so that one
-# of every month does not make a year of hourly snapshots count.
-_AGES = (timedelta(hours=3), timedelta(days=3), timedelta(days=21), timedelta(days=100))
+_PART = 5000
+# For so few volumes it is not worth it to read all schedules.
+_FEW = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+def required_sites(site: Site, tenant: "models.Tenant") -> set[str]:
+    """The ids of the sites at which a tenant's snapshots have to be verified."""
+    own = {site.settings.site_id}
+    if not policies.copies_at_peers(policies.of(tenant)):
+        return own
+    return own | {peer.site_id for peer in site.settings.peers}
+
+
 class Evidence:
-    """Schedules, their newest runs, and the newest protected snapshots of some volumes."""
+    """Schedules, runs and protected snapshots of some servers' or volumes', each read once."""
 
-    by_tenant: Mapping[int, list["Schedule"]]
-    by_volume: Mapping[str, list["Schedule"]]
-    runs: Mapping[tuple[str, str], list["ScheduleRun"]] = field(default_factory=dict)
-    jobs: Mapping[int, "Job"] = field(default_factory=dict)
-    newest: Mapping[UUID, datetime] = field(default_factory=dict)
-    newest_by: Mapping[tuple[UUID, str], datetime] = field(default_factory=dict)
+    def __init__(
+        self,
+        site: Site,
+        *,
+        servers: "Iterable[models.Server]" = (),
+        volumes: "Iterable[models.Volume]" = (),
+    ) -> None:
+        """Of the volumes attached to ``servers``, and of ``volumes``."""
+        self.now = clock.now()
+        self._site = site
+        self._servers = {row.uuid: row for row in servers}
+        self._attached: dict[UUID, list[models.Volume]] = defaultdict(list)
+        self._volumes = list(volumes)
+        for row in self._volumes:
+            if row.state == "attached" and row.server is not None:
+                self._servers.setdefault(row.server.uuid, row.server)
+        self._read_volumes([] if self._volumes else list(self._servers))
+        self._covering = self._read_schedules()
 
-    def covering(self, server: "models.Server") -> list["Schedule"]:
-        """The schedules that cover a server as a whole."""
-        rows = self.by_tenant.get(server.tenant_id, ())
-        return [row for row in rows if scheduler.covers(row, server)]
+    def volumes_of(self, server: "models.Server") -> "list[models.Volume]":
+        """The volumes attached to a server."""
+        return self._attached.get(server.uuid, [])
 
-    def schedules(self, volume: "models.Volume") -> list["Schedule"]:
-        """All schedules of a volume, those of its server first."""
-        attached = volume.server if volume.state == "attached" else None
-        found = self.covering(attached) if attached is not None else []
-        return found + self.by_volume.get(str(volume.volume_id), [])
+    def schedules_of(self, volume: "models.Volume") -> "list[Schedule]":
+        """The schedules that cover a volume: with its server, and by itself."""
+        return self._covering[volume.volume_id]
 
-    def last_runs(self, volume: "models.Volume", schedule: "Schedule") -> list["ScheduleRun"]:
-        """The newest two runs of a schedule that were for this volume, the newest first."""
-        targets = [f"volume:{volume.volume_id}", ""]
-        if volume.server_id is not None:
-            targets.append(f"server:{volume.server_id}")
-        found = [row for one in targets for row in self.runs.get((schedule.schedule_id, one), ())]
-        return sorted(found, key=lambda row: row.planned_at, reverse=True)[:2]
+    def protected_at(self, volume: "models.Volume") -> "datetime | None":
+        """The instant of its newest snapshot that is verified wherever it has to be."""
+        return self._protected.get(volume.volume_id)
 
+    def protected_by(self, schedule: "Schedule", volume: "models.Volume") -> "datetime | None":
+        """The same of those that a schedule took.
 
-def gather(
-    site: Site, volumes: Collection["models.Volume"], required: Mapping[int, frozenset[str]]
-) -> Evidence:
-    """Read it. ``required`` has the sites at which each tenant's snapshots have to be verified."""
-    rows = [
-        row
-        for part in _parts(required)
-        for row in site.catalog.schedules.filter(tenant_id__in=part, enabled=True, deleted_at=None)
-    ]
-    by_tenant: defaultdict[int, list[Schedule]] = defaultdict(list)
-    by_volume: defaultdict[str, list[Schedule]] = defaultdict(list)
-    for row in rows:
-        if row.target_kind == "volume":
-            by_volume[row.target].append(row)
-        else:
+        A clock that was ahead has left dates that nothing will ever be newer than: they do not
+        count.
+        """
+        return self._by_schedule.get((volume.volume_id, schedule.schedule_id))
+
+    def runs(self, schedule: "Schedule", volume: "models.Volume") -> list[PlannedRun]:
+        """The newest two runs of a schedule that were for a volume, the newest first."""
+        found = [
+            run
+            for target in _targets(volume)
+            for run in self._runs.get((schedule.schedule_id, target), ())
+        ]
+        return sorted(found, key=lambda one: one.planned_at, reverse=True)[:2]
+
+    def outcome(self, run: PlannedRun) -> "tuple[ScheduleRun, Job | None]":
+        """A run's row and its newest job."""
+        return self._outcomes[run.run]
+
+    def _read_volumes(self, servers: "list[UUID]") -> None:
+        for part in _parts(servers):
+            rows = self._site.catalog.volumes.filter(server_id__in=part, state="attached")
+            for row in rows.select_related("tenant").order_by("device", "name"):
+                # All of one server's, as the ordering of the model has them.
+                row.server = self._servers[row.server_id]  # type: ignore[index]
+                self._attached[row.server.uuid].append(row)
+                self._volumes.append(row)
+
+    def _read_schedules(self) -> "dict[UUID, list[Schedule]]":
+        """Every enabled schedule, by the volumes that it covers."""
+        by_tenant: dict[int, list[Schedule]] = defaultdict(list)
+        by_volume: dict[str, list[Schedule]] = defaultdict(list)
+        rows = self._site.catalog.schedules.filter(enabled=True, deleted_at=None)
+        if len(self._volumes) <= _FEW:
+            tenants = {one.tenant_id for one in self._servers.values()}
+            targets = [str(one.volume_id) for one in self._volumes]
+            rows = rows.filter(
+                Q(tenant_id__in=tenants) | Q(target_kind="volume", target__in=targets)
+            )
+        for row in rows:
             by_tenant[row.tenant_id].append(row)
-    now = clock.now()
-    runs, since = _runs(site, rows, now)
-    newest_runs = [row.pk for many in runs.values() for row in many]
-    grouped: defaultdict[frozenset[str], list[UUID]] = defaultdict(list)
-    for volume in volumes:
-        grouped[required[volume.tenant_id]].append(volume.volume_id)
-    newest_of: dict[UUID, datetime] = {}
-    newest_by: dict[tuple[UUID, str], datetime] = {}
-    for sites, ids in grouped.items():
-        good = verified_at(site, sites)
-        for part in _parts(ids):
-            newest_of |= newest(site, part, good)
-            for start, schedule_ids in _by_age(rows, since, now):
-                newest_by |= _newest_by(site, part, schedule_ids, good, start=start, now=now)
-    return Evidence(
-        by_tenant=by_tenant,
-        by_volume=by_volume,
-        runs=runs,
-        jobs=_jobs(site, newest_runs),
-        newest=newest_of,
-        newest_by=newest_by,
-    )
+            if row.target_kind == "volume":
+                by_volume[row.target].append(row)
+        of_server = {
+            uuid: [row for row in by_tenant[server.tenant_id] if scheduler.covers(row, server)]
+            for uuid, server in self._servers.items()
+        }
+        return {
+            one.volume_id: [
+                *(of_server.get(one.server_id, ()) if _is_attached(one) else ()),  # type: ignore[arg-type]
+                *by_volume[str(one.volume_id)],
+            ]
+            for one in self._volumes
+        }
 
+    @cached_property
+    def _by_sites(self) -> "dict[tuple[str, ...], list[models.Volume]]":
+        """The volumes by the sites at which their snapshots have to be verified."""
+        wanted: dict[int, tuple[str, ...]] = {}
+        found: dict[tuple[str, ...], list[models.Volume]] = defaultdict(list)
+        for one in self._volumes:
+            if one.tenant_id not in wanted:
+                wanted[one.tenant_id] = tuple(sorted(required_sites(self._site, one.tenant)))
+            found[wanted[one.tenant_id]].append(one)
+        return found
 
-def _runs(
-    site: Site, schedules: list["Schedule"], now: datetime
-) -> tuple[dict[tuple[str, str], list["ScheduleRun"]], dict[str, datetime]]:
-    """The runs of each schedule's last two planned times, and the earlier of the two."""
-    runs = site.catalog.schedule_runs
-    before = runs.filter(schedule=OuterRef("pk"), planned_at__lte=now).order_by("-planned_at")
-    earlier = runs.filter(schedule=OuterRef("pk"), planned_at__lt=OuterRef("last_at")).order_by(
-        "-planned_at"
-    )
-    found: defaultdict[tuple[str, str], list[ScheduleRun]] = defaultdict(list)
-    since: dict[str, datetime] = {}
-    for part in _parts([row.schedule_id for row in schedules]):
-        timed = (
-            site.catalog.schedules.filter(pk__in=part)
-            .annotate(last_at=Subquery(before.values("planned_at")[:1]))
-            .annotate(earlier_at=Subquery(earlier.values("planned_at")[:1]))
-            .values_list("pk", "last_at", "earlier_at", "created_at")
-        )
-        wanted: dict[str, set[datetime]] = {}
-        for key, last_at, earlier_at, created_at in timed:
-            if last_at is not None:
-                wanted[key] = {last_at, earlier_at}
-                since[key] = min(earlier_at or created_at, last_at)
-        times = {at for pair in wanted.values() for at in pair if at is not None}
-        for some in _parts(sorted(times)):
-            for row in runs.filter(schedule_id__in=list(wanted), planned_at__in=some):
-                if row.planned_at in wanted[row.schedule_id]:
-                    found[row.schedule_id, row.target].append(row)
-    return dict(found), since
+    @cached_property
+    def _protected(self) -> "dict[UUID, datetime]":
+        found: dict[UUID, datetime] = {}
+        for sites, volumes in self._by_sites.items():
+            ids = [one.volume_id for one in volumes]
+            found |= newest_rows.protected_snapshots(self._site.catalog, ids, sites)
+        return found
 
+    @cached_property
+    def _by_schedule(self) -> "dict[tuple[UUID, str], datetime]":
+        found: dict[tuple[UUID, str], datetime] = {}
+        for sites, volumes in self._by_sites.items():
+            pairs = [
+                (one.volume_id, row.schedule_id)
+                for one in volumes
+                for row in self._covering[one.volume_id]
+            ]
+            found |= newest_rows.protected_by_schedule(
+                self._site.catalog, pairs, sites, until=self.now
+            )
+        return found
 
-def _by_age(
-    schedules: list["Schedule"], since: Mapping[str, datetime], now: datetime
-) -> Iterator[tuple[datetime | None, list[str]]]:
-    """The schedules in a few groups, each with the time from which its snapshots count."""
-    left = {row.schedule_id for row in schedules}
-    for age in _AGES:
-        start = now - age
-        young = {one for one in left if one in since and since[one] >= start}
-        left -= young
-        if young:
-            yield start, sorted(young)
-    if left:
-        yield None, sorted(left)
+    @cached_property
+    def _runs(self) -> dict[tuple[str, str], list[PlannedRun]]:
+        pairs = {
+            (row.schedule_id, target)
+            for one in self._volumes
+            for row in self._covering[one.volume_id]
+            for target in _targets(one)
+        }
+        return newest_rows.runs(self._site.catalog, sorted(pairs), until=self.now, most=2)
+
+    @cached_property
+    def _outcomes(self) -> "dict[int, tuple[ScheduleRun, Job | None]]":
+        """Of every run that may be asked about, which is none where all is well."""
+        newest_runs = [
+            runs[0].run
+            for one in self._volumes
+            for row in self._covering[one.volume_id]
+            if (runs := self.runs(row, one)) and not self._is_taken(row, one, runs[0])
+        ]
+        wanted = sorted(set(newest_runs))
+        jobs: dict[int, Job] = {}
+        rows: dict[int, ScheduleRun] = {}
+        for part in _parts(wanted):
+            rows |= self._site.catalog.schedule_runs.in_bulk(part)
+            found = self._site.catalog.jobs.filter(run_id__in=part).order_by("created_at")
+            for job in found.defer("params", "locks", "facts", "result"):
+                jobs[job.run_id] = job  # type: ignore[index]
+        return {run: (row, jobs.get(run)) for run, row in rows.items()}
+
+    def _is_taken(self, schedule: "Schedule", volume: "models.Volume", run: PlannedRun) -> bool:
+        taken_at = self.protected_by(schedule, volume)
+        return taken_at is not None and taken_at >= run.planned_at
 
 
 def verified_at(site: Site, sites: frozenset[str]) -> Q:
@@ -159,7 +214,7 @@ def verified_at(site: Site, sites: frozenset[str]) -> Q:
     return good
 
 
-def newest(site: Site, volume_ids: list[UUID], good: Q) -> dict[UUID, datetime]:
+def newest(site: Site, volume_ids: "list[UUID]", good: Q) -> "dict[UUID, datetime]":
     """When the newest snapshot of each volume that fulfils a condition was taken."""
     taken = site.catalog.snapshots.filter(good, volume=OuterRef("pk")).order_by("-created_at")
     rows = site.catalog.volumes.filter(pk__in=volume_ids).order_by()
@@ -167,39 +222,16 @@ def newest(site: Site, volume_ids: list[UUID], good: Q) -> dict[UUID, datetime]:
     return {key: at for key, at in found.values_list("pk", "newest") if at is not None}
 
 
-def _newest_by(
-    site: Site,
-    volume_ids: list[UUID],
-    schedule_ids: list[str],
-    good: Q,
-    *,
-    start: datetime | None,
-    now: datetime,
-) -> dict[tuple[UUID, str], datetime]:
-    # A clock that was ahead has left dates that nothing will ever be newer than.
-    rows = site.catalog.snapshots.filter(
-        good, volume_id__in=volume_ids, schedule_id__in=schedule_ids, created_at__lte=now
-    )
-    if start is not None:
-        rows = rows.filter(created_at__gte=start)
-    counted = rows.order_by().values_list("volume_id", "schedule_id")
-    return {
-        (volume_id, schedule_id): at
-        for volume_id, schedule_id, at in counted.annotate(newest=Max("created_at"))
-    }
+def _is_attached(volume: "models.Volume") -> bool:
+    return volume.state == "attached" and volume.server_id is not None
 
 
-def _jobs(site: Site, run_ids: list[int]) -> dict[int, "Job"]:
-    """The newest job of each run."""
-    found: dict[int, Job] = {}
-    for part in _parts(run_ids):
-        for row in site.catalog.jobs.filter(run_id__in=part).order_by("created_at"):
-            assert row.run_id is not None  # noqa: S101  they were looked for by it
-            found[row.run_id] = row
-    return found
+def _targets(volume: "models.Volume") -> tuple[str, ...]:
+    """How runs name a volume: by itself, with its server, or nothing in particular."""
+    own = f"volume:{volume.volume_id}"
+    return (own, "") if volume.server_id is None else (own, "", f"server:{volume.server_id}")
 
 
-def _parts(keys: Iterable[_Key]) -> Iterator[list[_Key]]:
-    listed = list(keys)
-    for start in range(0, len(listed), _AT_ONCE):
-        yield listed[start : start + _AT_ONCE]
+def _parts(keys: list[_Key]) -> Iterator[list[_Key]]:
+    for start in range(0, len(keys), _PART):
+        yield keys[start : start + _PART]
