@@ -1,5 +1,10 @@
-"""Addresses: how to use the service."""
+"""Addresses: the tenant's guide."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from dozo.console.guide import views
+
+urlpatterns = [
+    path("help", views.contents, name="guide"),
+    path("help/<slug:chapter>", views.chapter, name="guide-chapter"),
+]
