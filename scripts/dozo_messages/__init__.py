@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
         case ["check"]:
             found = [problem for path, wanted in catalogs() for problem in problems(path, wanted)]
             found += services.flaws(LANGUAGE)
+            found += console.contradictions(LANGUAGE)
             for problem in found:
                 print(problem, file=sys.stderr)
             return 1 if found else 0

@@ -36,6 +36,27 @@ def catalog(area: Path, language: str) -> Path:
     return area / "locale" / language / "LC_MESSAGES" / "django.po"
 
 
+def contradictions(language: str) -> list[str]:
+    """What two parts translate differently: one line each.
+
+    The console has one catalog in the end, so that one of the two would be shown in both parts.
+    A context (``{% translate "From" context "date" %}``) tells two meanings apart.
+    """
+    found: dict[Key, dict[tuple[str, ...], str]] = {}
+    for area in areas():
+        for entry in po_files.read(catalog(area, language)):
+            if entry.is_translated:
+                said = tuple(entry.translations)
+                # Django looks up a plural by its singular alone.
+                key = Key(text=entry.key.text, context=entry.key.context)
+                found.setdefault(key, {}).setdefault(said, area.name)
+    return [
+        f"{key}: translated differently in {' and '.join(sorted(ways.values()))}"
+        for key, ways in found.items()
+        if len(ways) > 1
+    ]
+
+
 def wanted(area: Path, language: str) -> dict[Key, Entry]:
     """Everything that a part says: what `makemessages` finds in a copy of it."""
     with tempfile.TemporaryDirectory() as folder:

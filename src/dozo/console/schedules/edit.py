@@ -189,7 +189,7 @@ def _label(name: str) -> str:
         "name": _("Name"),
         "mode": _("Mode"),
         "kind": _("How often"),
-        "time": _("Time"),
+        "time": _("Time of day"),
         "minute": _("Minute"),
         "day": _("Day of the month"),
         "weekdays": _("Days of the week"),

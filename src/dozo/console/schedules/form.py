@@ -58,7 +58,7 @@ def _timing(said: Mapping[str, Any]) -> dict[str, Any]:
     elif kind == "cron":
         timing["cron"] = said.get("cron", "")
     else:
-        timing["hour"], timing["minute"] = _clock_time(_("Time"), said.get("time", ""))
+        timing["hour"], timing["minute"] = _clock_time(_("Time of day"), said.get("time", ""))
     if kind == "weekly":
         timing["weekdays"] = list(said.get("weekdays", ()))
     if kind == "monthly":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from dozo.model.words import word
 from dozo.services.schedule_preview import Outlook
@@ -20,15 +20,15 @@ _DAY = 86400.0
 _BEND_DAYS = 0.6
 _LANES: Final = ("generation", "hourly", "daily", "weekly", "monthly", "yearly")
 _TICKS: Final = (
-    (0.0, _("the newest")),
-    (1.0, _("1 day")),
-    (7.0, _("1 week")),
-    (30.4, _("1 month")),
-    (91.3, _("3 months")),
-    (182.6, _("6 months")),
-    (365.25, _("1 year")),
-    (3 * 365.25, _("3 years")),
-    (10 * 365.25, _("10 years")),
+    (0.0, pgettext_lazy("age", "the newest")),
+    (1.0, pgettext_lazy("age", "1 day")),
+    (7.0, pgettext_lazy("age", "1 week")),
+    (30.4, pgettext_lazy("age", "1 month")),
+    (91.3, pgettext_lazy("age", "3 months")),
+    (182.6, pgettext_lazy("age", "6 months")),
+    (365.25, pgettext_lazy("age", "1 year")),
+    (3 * 365.25, pgettext_lazy("age", "3 years")),
+    (10 * 365.25, pgettext_lazy("age", "10 years")),
 )
 _MIN_BETWEEN = 72
 
