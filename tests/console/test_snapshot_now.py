@@ -102,7 +102,12 @@ def test_the_originals_rules_are_explained_and_kept(visitor: Come, world: World,
     assert "does not allow hooks" in text
     root = volume_of(world, "web", "vda")
     fields = {"do": "take", "server": uuid, "volumes": [root], "mode": "live"}
-    answer = alice.post("/snapshot-now", fields, form=f"/snapshot-now?server={uuid}")
+    refused = alice.post("/snapshot-now", fields, form=f"/snapshot-now?server={uuid}")
+    assert refused.status_code == 409
+    assert "does not allow snapshots in mode live" in plan_of(refused.text)
+    assert not world.site.catalog.jobs.exists()
+    stopped = {**fields, "mode": "stop-snapshot-start"}
+    answer = alice.post("/snapshot-now", stopped, form=f"/snapshot-now?server={uuid}")
     job = world.site.catalog.jobs.get(job_id=answer.headers["Location"].split("/")[-1])
     assert (job.kind, job.params["mode"]) == ("snapshot.create", "stop-snapshot-start")
     japanese = text_of(visitor("alice", language="ja").page(f"/snapshot-now?server={uuid}"))

@@ -18,6 +18,7 @@ TOP = 30
 LANE = 38
 # No two marks nearer to each other than this many units: what is nearer is gathered.
 _BIN = 19
+_APART = 2.5
 _MOST_LANES = 40
 # From the worst: what stands for several is as good as the worst of them.
 _WORST = ("damaged", "missing", "copying", "stored", "verified")
@@ -94,8 +95,20 @@ class Drawing:
     ticks: tuple[Tick, ...]
     columns: tuple[Column, ...]
     now_x: float | None
+    # Up to there nothing is drawn of what was taken; None where all is.
+    drawn_from: float | None
     lanes_left_out: int
     snapshots_left_out: int
+
+    @property
+    def undrawn_width(self) -> float:
+        """The width of the part in which nothing is drawn."""
+        return round((self.drawn_from or self.left) - self.left, 1)
+
+    @property
+    def lanes_height(self) -> float:
+        """The height of all lanes together."""
+        return self.height - self.axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +138,7 @@ def draw(timeline: Timeline, span: Span, now: datetime) -> Drawing:
     for one in timeline.snapshots:
         by_bin.setdefault(math.floor(_x(span, one.created_at) / _BIN), []).append(one)
     place = {row.lane.volume: row for row in rows}
-    columns = [_column(span, found, place) for _, found in sorted(by_bin.items())]
+    columns = [_column(span, found, place, number) for number, found in sorted(by_bin.items())]
     now_x = _x(span, now) if span.since <= now < span.until else None
     return Drawing(
         width=WIDTH,
@@ -137,21 +150,31 @@ def draw(timeline: Timeline, span: Span, now: datetime) -> Drawing:
         ticks=tuple(Tick(x=_x(span, one), at=one) for one in span.ticks()),
         columns=tuple(one for one in columns if one.dots),
         now_x=now_x,
+        drawn_from=_drawn_from(timeline, span),
         lanes_left_out=len(timeline.lanes) - len(lanes),
         snapshots_left_out=timeline.total - len(timeline.snapshots),
     )
+
+
+def _drawn_from(timeline: Timeline, span: Span) -> float | None:
+    if timeline.total <= len(timeline.snapshots) or not timeline.snapshots:
+        return None
+    return _x(span, timeline.snapshots[-1].created_at)
 
 
 def _x(span: Span, at: datetime) -> float:
     return round(LEFT + span.share(at) * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _column(span: Span, found: Sequence[Taken], place: Mapping[str, Row]) -> Column:
+def _column(span: Span, found: Sequence[Taken], place: Mapping[str, Row], number: int) -> Column:
     instants = {one.instant for one in found}
     points = {one.recovery_point for one in found if one.recovery_point}
     times = [one.created_at for one in found]
-    middle = min(times) + (max(times) - min(times)) / 2
-    x = min(max(_x(span, middle), LEFT + 8), WIDTH - RIGHT - 8)
+    x = _x(span, times[0])
+    # As near to the middle of its place as leaves the neighbours visible.
+    middle = number * _BIN + _BIN / 2
+    x = middle if len(instants) > 1 else min(max(x, middle - _APART), middle + _APART)
+    x = round(min(max(x, LEFT + 8), WIDTH - RIGHT - 8), 1)
     lanes: dict[str, list[Taken]] = {}
     for one in found:
         if one.volume in place:
