@@ -1,12 +1,15 @@
 """What a schedule's maker must be allowed, and that nothing of one tenant's reaches another."""
 
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dozo.services import job_queue, operations, policies, schedules
+from dozo.model import clock
+from dozo.services import hashing, job_queue, login, operations, policies, schedules
 from dozo.services.access import Actor, Forbidden, Role, Scope
 from dozo.services.errors import TenantsMixed, VolumeNameTaken
 from dozo.services.pool import Pool, PoolImage
@@ -88,6 +91,47 @@ def test_a_job_says_that_it_waits_and_not_for_whom(main: Site, alice: Scope) -> 
     rows = main.catalog.jobs.filter(job_id=mine.job_id)
     assert job_queue.views(alice, rows)[0].waits_for == (job_queue.OTHER,)
     assert job_queue.views(operator, rows)[0].waits_for == (first.job_id,)
+
+
+def test_one_tenant_fills_neither_the_queue_nor_the_schedules(
+    main: Site, alice: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = add_server(main, "web", "acme")
+    monkeypatch.setattr(job_queue, "MOST_ASKED_FOR", 2)
+    monkeypatch.setattr(schedules, "MOST_SCHEDULES", 1)
+    stop = operations.kind("server.stop")
+    schedules.create(alice, {**DAILY, "name": "one", "server": str(uuid), "mode": "offline"})
+    with pytest.raises(schedules.TooManySchedules):
+        schedules.create(alice, {**DAILY, "name": "two", "server": str(uuid), "mode": "offline"})
+    # What a schedule asks for keeps nobody from asking.
+    by_schedule = Scope(main, Actor.schedule("one", "acme"))
+    for _ in range(3):
+        job_queue.submit(by_schedule, stop, {"server": str(uuid)})
+    kept = job_queue.submit(alice, stop, {"server": str(uuid)}, idempotency_key="x")
+    job_queue.submit(alice, stop, {"server": str(uuid)})
+    with pytest.raises(job_queue.QueueFull):
+        job_queue.submit(alice, stop, {"server": str(uuid)})
+    same = job_queue.submit(alice, stop, {"server": str(uuid)}, idempotency_key="x")
+    assert (same.job_id, same.new) == (kept.job_id, False)
+    job_queue.submit(Scope(main, Actor.system()), stop, {"server": str(uuid)})
+
+
+def test_passwords_are_hashed_a_few_at_a_time(main: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = Counter[str]()
+
+    def slow(*_: object) -> bool:
+        most["now"] += 1
+        most["most"] = max(most["most"], most["now"])
+        clock.sleep(0.02)
+        most["now"] -= 1
+        return False
+
+    add_user(main, "bob", Role.MEMBER, "acme")
+    row = main.catalog.users.get(username="bob")
+    monkeypatch.setattr(type(row), "check_password", slow)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: login._right(row, "x"), range(16)))
+    assert 1 <= most["most"] <= hashing.AT_ONCE
 
 
 def test_no_data_go_from_one_tenant_to_another_in_place(main: Site) -> None:

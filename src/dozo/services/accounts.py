@@ -19,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from dozo.model import clock
-from dozo.services import access
+from dozo.services import access, hashing
 from dozo.services.access import Actor, Operation, Role, Scope, Verdict
 from dozo.services.access_errors import (
     Forbidden,
@@ -299,8 +299,9 @@ def change_password(scope: Scope, old: str, new: str, *, keep_session: str = "")
     ):
         row = _self(scope, Operation.ACCOUNT_CHANGE_PASSWORD)
         attempt.on(row)
-        if len(old) > MOST_PASSWORD_CHARACTERS or not row.check_password(old):
-            raise LoginFailed
+        with hashing.in_turn():
+            if len(old) > MOST_PASSWORD_CHARACTERS or not row.check_password(old):
+                raise LoginFailed
         if old == new:
             raise PasswordRefused(["It is the old one."])
         _set_password(row, new)
@@ -517,4 +518,5 @@ def _set_password(row: "models.User", password: str) -> None:
         password_validation.validate_password(password, row)
     except ValidationError as error:
         raise PasswordRefused(list(error.messages)) from None
-    row.set_password(password)
+    with hashing.in_turn():
+        row.set_password(password)

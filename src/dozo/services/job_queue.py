@@ -15,7 +15,7 @@ from django.db import IntegrityError
 from django.db.models import Q
 
 from dozo.model import clock
-from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import JobState
 from dozo.model.words import word
 from dozo.services import admission, audit
@@ -39,6 +39,9 @@ ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTE
 ACTIVE = (JobState.RUNNING, JobState.CANCELLING)
 WAITING = (JobState.QUEUED, JobState.WAITING)
 
+MOST_ASKED_FOR = 500
+"""So many jobs of one tenant's people may wait."""
+
 OTHER = "another job"
 """What a job waits for that its reader may not see."""
 
@@ -53,6 +56,18 @@ class KeyUsedOtherwise(DozoError):
     hint = "Use a new key for a new request, and the same one only to repeat a request."
     key: str
     job: str
+
+
+@dataclass(eq=False)
+class QueueFull(DozoError):
+    """A tenant's people have asked for as much as may wait at a time."""
+
+    code = "job.queue_full"
+    kind = ErrorKind.THROTTLED
+    retry = Retry.LATER
+    text = "{self.limit} jobs that your tenant's people asked for are waiting already"
+    hint = "Wait until some have begun, or cancel those that nobody needs."
+    limit: int
 
 
 @dataclass(eq=False)
@@ -102,12 +117,13 @@ def submit(
     """Check a request and queue its job, durably.
 
     The same key from the same actor answers with the first job and does nothing else. Raises
-    what the kind's ``prepare`` raises, and :class:`KeyUsedOtherwise`.
+    what the kind's ``prepare`` raises, :class:`KeyUsedOtherwise`, :class:`QueueFull`.
     """
     asked = _digest(params)
     there = known(scope, kind, idempotency_key, asked)
     if there is not None:
         return there
+    _refuse_flood(scope)
     try:
         prepared = kind.prepare(scope, params)
         if kind.foresee is not None:
@@ -126,6 +142,20 @@ def submit(
         run=run,
         not_after=not_after,
     )
+
+
+def _refuse_flood(scope: "Scope") -> None:
+    """The queue is gone through several times a second, for everybody.
+
+    What schedules ask for is bounded by themselves, and does not keep people from a restore.
+    """
+    tenant = scope.actor.tenant
+    if tenant is None or not _is_audited(scope):
+        return
+    waiting = scope.site.catalog.jobs.filter(tenant__name=tenant, state__in=WAITING)
+    by_people = Q(actor__startswith="user:") | Q(actor__startswith="token:")
+    if waiting.filter(by_people).count() >= MOST_ASKED_FOR:
+        raise QueueFull(MOST_ASKED_FOR)
 
 
 def _digest(params: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
-from dozo.services import audit
+from dozo.services import audit, hashing
 from dozo.services.access import Actor, ActorKind, Operation, Role
 from dozo.services.access_errors import LoginFailed, LoginThrottled, TokenInvalid
 from dozo.services.access_scopes import read_scopes
@@ -118,12 +118,14 @@ def guessing(site: Site, username: str, source: str) -> Iterator[None]:
 
 def _right(user: "models.User", password: str) -> bool:
     # Also an overlong one is hashed: the time must not say whether the user exists.
-    right = user.check_password(password[:MOST_PASSWORD_CHARACTERS])
+    with hashing.in_turn():
+        right = user.check_password(password[:MOST_PASSWORD_CHARACTERS])
     return right and len(password) <= MOST_PASSWORD_CHARACTERS
 
 
 def _spend_the_same_time(site: Site, password: str) -> None:
-    site.catalog.users.model().set_password(password[:MOST_PASSWORD_CHARACTERS])
+    with hashing.in_turn():
+        site.catalog.users.model().set_password(password[:MOST_PASSWORD_CHARACTERS])
 
 
 def _fail(site: Site, user: "models.User | None", source: str) -> Actor:

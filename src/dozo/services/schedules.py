@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dozo.catalog.models_jobs import Schedule, ScheduleRun
 
 PREVIEW_RUNS = 20
+MOST_SCHEDULES = 5000
+"""Of one tenant: each one is looked at when it is due, for everybody in one turn."""
 # Simulating takes a processor for itself: so many runs, and one at a time in a process.
 _MOST_SIMULATED = 10_000
 _SIMULATING_SECONDS = 20.0
@@ -75,6 +77,17 @@ class ScheduleChanged(DozoError):
     hint = "Read it again, and make your change to what is there now."
     name: str
     version: int
+
+
+@dataclass(eq=False)
+class TooManySchedules(DozoError):
+    """A tenant has as many schedules as it may have."""
+
+    code = "schedule.too_many"
+    kind = ErrorKind.REFUSED
+    text = "the tenant has {self.limit} schedules already"
+    hint = "Let one schedule cover many servers by a tag, and delete those that nobody needs."
+    limit: int
 
 
 @dataclass(eq=False)
@@ -172,6 +185,8 @@ def _create(scope: Scope, fields: Mapping[str, Any]) -> "Schedule":
     )
     scope.permit(Operation.SCHEDULE_CREATE, row)
     _refuse_name(scope, tenant, checked_name(row.name))
+    if rows.filter(tenant=tenant, deleted_at=None).count() >= MOST_SCHEDULES:
+        raise TooManySchedules(MOST_SCHEDULES)
     _apply(scope, row, fields)
     _permit_what_it_does(scope, row)
     row.next_at = scheduler.next_start(row, now)
