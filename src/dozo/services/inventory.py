@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from dozo import volumes
+from dozo.catalog.store import Catalog
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.services import tags
 from dozo.services.pool import READY, Pool, PoolImage
@@ -45,6 +46,76 @@ def sync(site: Site) -> InventoryReport:
     )
 
 
+class _Before:
+    """The catalog's servers and volumes before the look, to see which are still the same."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._servers = {row.uuid: row for row in catalog.servers.filter(present=True)}
+        self._by_path: dict[str, list[models.Volume]] = {}
+        for row in catalog.volumes.exclude(state="gone").exclude(path=""):
+            self._by_path.setdefault(row.path, []).append(row)
+
+    def server(self, info: ServerInfo) -> "models.Server | None":
+        """The row of a server of which nothing but its owner may have changed."""
+        row = self._servers.get(UUID(info.uuid))
+        if row is None:
+            return None
+        found = (
+            row.name,
+            row.present,
+            row.state,
+            row.tracking,
+            row.cpus,
+            row.memory_bytes,
+            row.tags,
+        )
+        now = (
+            info.name,
+            True,
+            info.state,
+            info.metadata.tracking.value,
+            info.cpus,
+            info.memory_bytes,
+            tags.merged(row.tags_by_hand, info.metadata.tags),
+        )
+        return row if found == now else None
+
+    def volume(
+        self, server: "models.Server", disk: DiskInfo, image: PoolImage | None
+    ) -> "models.Volume | None":
+        """The row of a disk's volume where nothing has changed."""
+        rows = self._by_path.get(disk.path or "", [])
+        # Where several have had the path somebody has to look who asks more.
+        if len(rows) != 1 or (image is not None and image.volume_id != str(rows[0].volume_id)):
+            return None
+        row = rows[0]
+        found = (
+            row.server_id,
+            row.tenant_id,
+            row.state,
+            row.device,
+            row.bus,
+            row.serial,
+            row.is_root,
+            row.format,
+            row.excluded_reason,
+            row.bytes_volume,
+        )
+        now = (
+            server.uuid,
+            server.tenant_id,
+            "attached",
+            disk.device,
+            disk.bus,
+            disk.serial or "",
+            disk.is_root,
+            disk.format or "raw",
+            disk.refused_reason or "",
+            row.bytes_volume if disk.size_bytes is None else disk.size_bytes,
+        )
+        return row if found == now else None
+
+
 class _Matcher:
     """Recognises the volumes behind disks.
 
@@ -62,9 +133,16 @@ class _Matcher:
         self.tenant_unknown: set[str] = set()
         self.seen_servers: set[UUID] = set()
         self.seen_volumes: set[UUID] = set()
+        # Almost always nothing has changed: that is found out with few questions for all.
+        self.before = _Before(self.catalog)
 
     def take_server(self, info: ServerInfo) -> None:
         uuid = UUID(info.uuid)
+        as_before = self.before.server(info)
+        if as_before is not None and not self._changes_owner(as_before, info):
+            self.seen_servers.add(uuid)
+            self._take_disks(as_before, info)
+            return
         # Locked, so that an assignment that comes meanwhile is not written over.
         row = self.catalog.servers.select_for_update().filter(uuid=uuid).first()
         values = {
@@ -83,10 +161,26 @@ class _Matcher:
         row.tags = tags.merged(row.tags_by_hand, info.metadata.tags)
         row.save(using=self.catalog.alias)
         self.seen_servers.add(uuid)
+        self._take_disks(row, info)
+
+    def _changes_owner(self, row: "models.Server", info: ServerInfo) -> bool:
+        name = info.metadata.tenant
+        if not name or row.assigned_by in {"hand", "restored"}:
+            return False
+        tenant = self.tenants.get(name)
+        return tenant is None or (row.tenant_id, row.assigned_by) != (tenant.pk, "metadata")
+
+    def _take_disks(self, row: "models.Server", info: ServerInfo) -> None:
         restoring = {mark.path: mark.snapshot for mark in info.metadata.restoring if mark.path}
         for disk in info.disks:
-            if not disk.excluded_reason:
-                self._take_disk(row, disk, restoring=restoring.get(disk.path or "", ""))
+            if disk.excluded_reason:
+                continue
+            mark = restoring.get(disk.path or "", "")
+            as_before = self.before.volume(row, disk, self.images.get(disk.path or ""))
+            if as_before is not None and (as_before.restoring_snapshot or not mark):
+                self.seen_volumes.add(as_before.volume_id)
+            else:
+                self._take_disk(row, disk, restoring=mark)
 
     def _first_owner(self, info: ServerInfo) -> dict[str, Any]:
         """Whose a new server is: of whose volumes Dozo made it, or for now the default tenant's."""
