@@ -8,10 +8,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from tests.api.support import World, make_world
-from tests.services.support import make_site
+from tests.services.support import befriend, make_site
 from tests.support.simulated import Simulation, simulate
 
-from dozo.services import tenants
+from dozo.services import replicate, tenants
 from dozo.services.access import Actor, Scope
 
 from .restoring import furnish
@@ -287,3 +287,43 @@ def _connection(world: World) -> object:
     from django.db import connections  # noqa: PLC0415
 
     return connections[world.site.catalog.alias]
+
+
+def test_a_job_leads_on_to_the_next_step(visitor: Come, world: World, shop: str) -> None:
+    alice = visitor("alice")
+    root = snapshot(world, "shop-point-vda")
+    address = f"/restore/template?server={shop}&check=1&root={root}&name=led"
+    send(alice, address)
+    world.run_jobs()
+    job = world.site.catalog.jobs.filter(kind="template.create", title__contains="led").get()
+    made = world.site.catalog.templates.get(name="led").snapshot_id
+    page = html.unescape(alice.page(f"/jobs/{job.job_id}"))
+    assert f"/restore/new-server?template={made}&server={shop}" in page
+
+
+def test_at_the_other_site_a_policy_decides_and_the_original_comes_back(
+    world: World, furnished: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shop = furnished("kiosk")
+    folder = tmp_path_factory.mktemp("dr")
+    there = simulate(folder / "simulated")
+    with make_site(folder, "dr", libvirt=there.uri) as dr:
+        befriend(world.site, dr)
+        ids = [snapshot(world, f"kiosk-point-{one}") for one in ("vda", "vdb")]
+        replicate.copy(world.site, replicate.peer_or_only(world.site, "dr"), ids)
+        other = make_world(dr)
+        replicate.sync(dr)
+        ruth = Visitor(world=other)
+        ruth.enter("alice")
+        form = ruth.page(f"/restore/server?server={shop}")
+        assert 'value="keep" checked' in form
+        address = f"/restore/server?server={shop}&check=1&from=time&identity=keep"
+        says = text_of(ruth.page(address))
+        assert "The server kiosk is made again at dr" in says
+        assert "Make sure that the original does not run at the other site" in says
+        operator = Scope(dr, Actor.system("test"))
+        tenants.set_policy(operator, "acme", preset="modern", overrides={"restore_sites": "origin"})
+        refused = text_of(ruth.page(f"/restore/server?server={shop}"))
+        assert "restoring it only at main, which took it" in refused
+        assert ruth.get(f"{address}&at=2100-01-01T00:00").status_code == 409
+    there.host.close()

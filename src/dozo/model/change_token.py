@@ -38,10 +38,10 @@ class Reason(StrEnum):
     @property
     def words(self) -> str:
         """A clause that completes "read in full because …"."""
-        return _WORDS[self]
+        return WORDS[self]
 
 
-_WORDS = {
+WORDS = {
     Reason.NO_PARENT: "the vault holds no earlier snapshot of it",
     Reason.NO_TOKEN: "the earlier snapshot kept no change tracking",
     Reason.TRACKING_OFF: "change tracking is off for the server",

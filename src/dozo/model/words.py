@@ -7,6 +7,7 @@ context there, since one English word may be several in another language.
 
 from typing import Final
 
+from dozo.model.change_token import WORDS as FULL_REASONS
 from dozo.model.message import Message, within
 
 _PERIODS: Final = {
@@ -84,6 +85,11 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "unattached": "unattached",
         "creating": "being made",
         "gone": "gone",
+    },
+    # Each completes "read in full because …".
+    "full-reason": {
+        **{reason.value: text for reason, text in FULL_REASONS.items()},
+        "asked-for": "it was asked for",
     },
     "volume-role": {"root": "root", "data": "data"},
     "origin": {"manual": "manual", "scheduled": "scheduled"},

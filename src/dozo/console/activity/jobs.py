@@ -11,7 +11,7 @@ from dozo.console.shell.visit import Visit, page
 from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
 from dozo.model.words import word
-from dozo.services import job_queue, job_requests, job_results, operations
+from dozo.services import job_queue, job_requests, job_results, next_steps, operations
 from dozo.services.access import Operation, Scope
 from dozo.services.job_queue import JobView
 from dozo.services.lists import jobs as lists
@@ -90,6 +90,7 @@ def job(visit: Visit, job_id: str) -> HttpResponse:
         return visit.render("activity/live.html", context)
     context |= {
         "made": job_results.made(visit.scope, row),
+        "next": next_steps.of_job(visit.scope, view),
         "result": _figures(row.result),
         "schedule": _schedule(visit.scope, row),
         "again": job_requests.may_repeat(visit.scope, row),
