@@ -3,7 +3,10 @@
 import re
 from collections.abc import Callable
 
+import pyotp
 from tests.api.support import World
+
+from dozo.model import clock
 
 from .support import PASSWORD, Visitor, text_of
 
@@ -132,3 +135,41 @@ def test_an_invalid_scope_or_day_makes_no_token(visitor: Come, world: World) -> 
         assert answer.status_code == 422
         assert 'value="x"' in answer.text
     assert world.site.catalog.tokens.count() == before
+
+
+def test_a_second_factor_is_set_up_used_and_taken_away(visitor: Come, world: World) -> None:
+    site = world.site
+    row = site.catalog.users.get(username="alice")
+    row.set_password("correct horse battery")
+    row.save(using=site.catalog.alias)
+    alice = visitor("alice")
+    form = "/account/second-factor"
+    page = alice.post(form, {}, form=form).text
+    assert "data:image/svg+xml" in page
+    secret = page.split('id="secret">')[1].split("<")[0]
+    app = pyotp.TOTP(secret)
+    now = int(clock.now().timestamp())
+    assert alice.post(form, {"code": "000000"}, form=form).status_code == 422
+    shown = alice.post(form, {"code": app.at(now)}, form=form).text
+    spare = shown.split('id="spare" class="log">')[1].split("</pre>")[0].split()
+    assert len(spare) == 10
+
+    browser = visitor(None)
+    first = browser.post("/login", {"username": "alice", "password": "correct horse battery"})
+    assert first.status_code == 200
+    assert "dozo_session" not in browser.cookies
+    assert "correct horse battery" not in first.text
+    fields = dict(re.findall(r'name="(pending|days|next)" value="([^"]*)"', first.text))
+    wrong = browser.post("/login/code", {**fields, "code": "123456"})
+    assert wrong.status_code == 401
+    answer = browser.post("/login/code", {**fields, "code": spare[0]})
+    assert answer.status_code == 302
+    assert "alice" in browser.page("/account")
+    forged = visitor(None).post("/login/code", {"pending": "x", "code": spare[1]})
+    assert forged.headers["Location"] == "/login?note=too-late"
+
+    remove = "/account/second-factor/remove"
+    assert browser.post(remove, {"password": "wrong"}, form=remove).status_code == 401
+    assert (
+        browser.post(remove, {"password": "correct horse battery"}, form=remove).status_code == 302
+    )

@@ -42,7 +42,9 @@ def test_what_no_token_can_do_is_said() -> None:
     assert {one.value for one in NOT_BY_TOKEN} == {
         "account.update",
         "account.change-password",
+        "account.second-factor",
+        "user.reset-second-factor",
         "token.create",
         "user.set-password",
     }
-    assert "cannot make tokens, change the account or set passwords" in PAGE
+    assert "cannot make tokens, change the account, set passwords or touch second factors" in PAGE

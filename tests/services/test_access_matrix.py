@@ -15,6 +15,7 @@ session.logout             yyy    yyy    yyy     yyy     yyy      LLL
 account.show               yyy    yyy    yyy     yyy     yyy      LLL
 account.update             yyy    yyy    yyy     yyy     yyy      LLL
 account.change-password    yyy    yyy    yyy     yyy     yyy      LLL
+account.second-factor      yyy    yyy    yyy     yyy     yyy      LLL
 token.create               yyy    yyy    yyy     yyy     yyy      LLL
 token.list                 yyy    yyy    yyy     yyy     yyy      LLL
 token.show                 yyy    yyy    yyy     yyy     yyy      LLL
@@ -76,6 +77,7 @@ user.show                  -??    y??    yyy     yyy     y??      LLL
 user.create                -??    y??    yyy     ---     -??      LLL
 user.update                -??    y??    yyy     ---     -??      LLL
 user.set-password          -??    y??    yyy     ---     -??      LLL
+user.reset-second-factor   -??    y??    yyy     ---     -??      LLL
 user.disable               -??    y??    yyy     ---     -??      LLL
 user.enable                -??    y??    yyy     ---     -??      LLL
 user.token-list            -??    y??    yyy     yyy     y??      LLL

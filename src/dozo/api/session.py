@@ -10,9 +10,10 @@ from dozo.api.current import scope_of, token_of
 from dozo.api.fields import Instant
 from dozo.api.paging import Page, Text
 from dozo.api.routes import Body, needs
-from dozo.services import accounts, sessions
+from dozo.services import accounts, second_factor, sessions
 from dozo.services.access import Operation
 from dozo.services.accounts import IssuedToken, TokenView, UserView
+from dozo.services.second_factor import FactorBegun, FactorOn, FactorView
 from dozo.services.sessions import AccountView
 from dozo.web.current import current_of, source_of
 
@@ -26,6 +27,9 @@ class Login(Body):
 
     username: Text
     password: Password
+    code: Annotated[str, Field(max_length=40)] = Field(
+        "", description="The second factor's, where the account has one."
+    )
     token_name: Text = Field("", description="What the list of tokens shows.")
     days: int = Field(7, ge=1, le=sessions.LONGEST_DAYS)
 
@@ -37,6 +41,7 @@ def login(request: HttpRequest, body: Login) -> object:
         current_of(request).site,
         body.username,
         body.password,
+        code=body.code,
         name=body.token_name,
         days=body.days,
         source=source_of(request),
@@ -84,6 +89,56 @@ def change_password(request: HttpRequest, body: ChangePassword) -> object:
     return accounts.change_password(
         scope_of(request), body.old, body.new, keep_session="".join(prefix)
     )
+
+
+@router.get("/account/second-factor", response=FactorView, **needs(Operation.ACCOUNT_SHOW))
+def show_second_factor(request: HttpRequest) -> object:
+    """Show whether one logs in with a second factor."""
+    return second_factor.show(scope_of(request))
+
+
+@router.post(
+    "/account/second-factor",
+    response={201: FactorBegun},
+    **needs(Operation.ACCOUNT_SECOND_FACTOR),
+)
+def begin_second_factor(request: HttpRequest) -> object:
+    """Begin to set up a second factor: the secret for an app. Needs a login."""
+    return Status(201, second_factor.begin(scope_of(request)))
+
+
+class FactorCode(Body):
+    """A code that the app shows."""
+
+    code: Annotated[str, Field(min_length=1, max_length=40)]
+
+
+@router.post(
+    "/account/second-factor/confirm",
+    response=FactorOn,
+    **needs(Operation.ACCOUNT_SECOND_FACTOR),
+)
+def confirm_second_factor(request: HttpRequest, body: FactorCode) -> object:
+    """Let the second factor count; the spare codes are shown this once."""
+    return second_factor.confirm(scope_of(request), body.code)
+
+
+class RemoveFactor(Body):
+    """One's own password."""
+
+    password: Password
+
+
+@router.post(
+    "/account/second-factor/remove",
+    response=FactorView,
+    **needs(Operation.ACCOUNT_SECOND_FACTOR),
+)
+def remove_second_factor(request: HttpRequest, body: RemoveFactor) -> object:
+    """Log in with the password alone again."""
+    scope = scope_of(request)
+    second_factor.remove(scope, body.password)
+    return second_factor.show(scope)
 
 
 @router.get("/tokens", response=Page[TokenView], **needs(Operation.TOKEN_LIST))

@@ -10,7 +10,7 @@ from dozo.api.current import scope_of
 from dozo.api.paging import Page, PageQuery, Text, cut
 from dozo.api.routes import IF_MATCH, ROOT, Body, etag, if_match, needs
 from dozo.api.session import Password
-from dozo.services import accounts
+from dozo.services import accounts, second_factor
 from dozo.services.access import Operation, Role
 from dozo.services.accounts import TokenView, UserView
 from dozo.services.lists import people
@@ -119,6 +119,18 @@ def set_user_password(request: HttpRequest, name: str, body: SetPassword) -> obj
     return accounts.set_password(
         scope_of(request), name, body.password, must_change_password=body.must_change_password
     )
+
+
+@router.post(
+    "/users/{name}/second-factor/reset",
+    response=UserView,
+    **needs(Operation.USER_RESET_SECOND_FACTOR),
+)
+def reset_second_factor(request: HttpRequest, name: str) -> object:
+    """Take away the second factor of somebody who has lost it. Needs a login."""
+    scope = scope_of(request)
+    second_factor.reset(scope, name)
+    return accounts.show_user(scope, name)
 
 
 @router.get("/users/{name}/tokens", response=list[TokenView], **needs(Operation.USER_TOKEN_LIST))

@@ -16,6 +16,7 @@ from dozo.catalog.models_access import (
     AuditOutcome,
     LoginFailure,
     RoleChoice,
+    SecondFactor,
     Token,
     User,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "RoleChoice",
     "Schedule",
     "ScheduleRun",
+    "SecondFactor",
     "Server",
     "Site",
     "Snapshot",

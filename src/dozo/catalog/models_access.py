@@ -93,6 +93,24 @@ class Token(models.Model):
         return self.name
 
 
+class SecondFactor(models.Model):
+    """The app whose codes a user logs in with, besides the password."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor")
+    # By a key that lies in the home: the catalog alone opens nothing.
+    sealed_secret = models.CharField(max_length=400)
+    # It counts from when a first code was right.
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    # The time of the newest code that was used, in steps of 30 s: none counts twice.
+    last_step = models.BigIntegerField(default=0)
+    # Codes for the app's loss, each for one login: SHA-256, in hexadecimal.
+    spare_hashes = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user_id}"
+
+
 class LoginFailure(models.Model):
     """How often a login failed lately, for one user name or one source address."""
 

@@ -172,6 +172,11 @@ class Catalog:
         return self._rows("Token")
 
     @property
+    def second_factors(self) -> "QuerySet[models.SecondFactor]":
+        """Second factors, those that are not confirmed yet included."""
+        return self._rows("SecondFactor")
+
+    @property
     def login_failures(self) -> "QuerySet[models.LoginFailure]":
         """Failed logins."""
         return self._rows("LoginFailure")

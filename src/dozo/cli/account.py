@@ -2,7 +2,7 @@
 
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ def login(
         typer.Option(help="Certificates to trust, for a new profile.", exists=True, dir_okay=False),
     ] = None,
     days: Annotated[int, typer.Option(help="How long the token is valid.", min=1, max=365)] = 30,
+    code: Annotated[
+        str, typer.Option(help="The second factor's code; asked for on a terminal.")
+    ] = "",
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,17 +41,29 @@ def login(
         "password": asked_password(f"Password of {user}", from_stdin=password_stdin),
         "token_name": f"dozo on {platform.node()}"[:100],
         "days": days,
+        "code": code,
     }
     profiles.forget_token(profile)
     client = Client.of_profile(profile)
     try:
-        done = client.post("/login", body)
+        done = _logged_in(client, body, may_ask=not password_stdin)
     finally:
         client.close()
     profiles.save(profile)
     profiles.save_token(profile, done["token"])
     shown = {"profile": profile.name, "url": profile.url, "user": user}
     finish(shown, f"{user} is logged in at {profile.url}", as_json=as_json)
+
+
+def _logged_in(client: Client, body: dict[str, object], *, may_ask: bool) -> Any:
+    """Log in; where the account has a second factor, ask for the code."""
+    try:
+        return client.post("/login", body)
+    except ServiceProblem as problem:
+        if problem.code != "access.second_factor_required" or not may_ask:
+            raise
+    code = typer.prompt("Code of the authenticator app", err=True)
+    return client.post("/login", {**body, "code": code})
 
 
 def _profile(

@@ -254,3 +254,23 @@ class AuditTrailBroken(DozoError):
     hint = "Compare it with the last export; whoever can write the database can have changed it."
     sequence: int
     problem: str
+
+
+@dataclass(eq=False)
+class SecondFactorRequired(DozoError):
+    """The password is right, and the account has a second factor."""
+
+    code = "access.second_factor_required"
+    kind = ErrorKind.UNAUTHENTICATED
+    text = "this account also needs a code of its authenticator app"
+    hint = "Send the code that the app shows now, or one of the spare codes, with the password."
+
+
+@dataclass(eq=False)
+class SecondFactorWrong(DozoError):
+    """The password is right, the code is not."""
+
+    code = "access.second_factor_wrong"
+    kind = ErrorKind.UNAUTHENTICATED
+    text = "the code is not right, or it was used already"
+    hint = "Wait for the app's next code; without the app, use a spare code."

@@ -41,6 +41,7 @@ class Operation(StrEnum):
     ACCOUNT_SHOW = "account.show"
     ACCOUNT_UPDATE = "account.update"
     ACCOUNT_CHANGE_PASSWORD = "account.change-password"  # noqa: S105  an operation's name
+    ACCOUNT_SECOND_FACTOR = "account.second-factor"
     TOKEN_CREATE = "token.create"  # noqa: S105
     TOKEN_LIST = "token.list"  # noqa: S105
     TOKEN_SHOW = "token.show"  # noqa: S105
@@ -112,6 +113,7 @@ class Operation(StrEnum):
     USER_CREATE = "user.create"
     USER_UPDATE = "user.update"
     USER_SET_PASSWORD = "user.set-password"  # noqa: S105
+    USER_RESET_SECOND_FACTOR = "user.reset-second-factor"
     USER_DISABLE = "user.disable"
     USER_ENABLE = "user.enable"
     USER_TOKEN_LIST = "user.token-list"  # noqa: S105
@@ -183,6 +185,7 @@ _GRANTS: tuple[tuple[Reach, frozenset[Role], tuple[Operation, ...]], ...] = (
             _O.ACCOUNT_SHOW,
             _O.ACCOUNT_UPDATE,
             _O.ACCOUNT_CHANGE_PASSWORD,
+            _O.ACCOUNT_SECOND_FACTOR,
             _O.TOKEN_CREATE,
             _O.TOKEN_LIST,
             _O.TOKEN_SHOW,
@@ -276,6 +279,7 @@ _GRANTS: tuple[tuple[Reach, frozenset[Role], tuple[Operation, ...]], ...] = (
             _O.USER_CREATE,
             _O.USER_UPDATE,
             _O.USER_SET_PASSWORD,
+            _O.USER_RESET_SECOND_FACTOR,
             _O.USER_DISABLE,
             _O.USER_ENABLE,
             _O.USER_TOKEN_REVOKE,
@@ -321,8 +325,10 @@ NOT_BY_TOKEN = frozenset(
     {
         _O.ACCOUNT_UPDATE,
         _O.ACCOUNT_CHANGE_PASSWORD,
+        _O.ACCOUNT_SECOND_FACTOR,
         _O.TOKEN_CREATE,
         _O.USER_SET_PASSWORD,
+        _O.USER_RESET_SECOND_FACTOR,
     }
 )
 

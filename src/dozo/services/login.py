@@ -8,7 +8,7 @@ somebody else out; the one for an address grows.
 import hashlib
 import ipaddress
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -67,8 +67,17 @@ def may_enter(user: "models.User") -> bool:
     return user.is_active and not (user.tenant and user.tenant.disabled)
 
 
-def login(site: Site, username: str, password: str, *, source: str = "") -> Actor:
-    """Check a password. Raises :class:`LoginFailed`, :class:`LoginThrottled`.
+def login(
+    site: Site,
+    username: str,
+    password: str,
+    *,
+    source: str = "",
+    right_code: "Callable[[models.User], None] | None" = None,
+) -> Actor:
+    """Check a password, and with ``right_code`` what else the user has to show.
+
+    Raises :class:`LoginFailed`, :class:`LoginThrottled`, and what ``right_code`` raises.
 
     Takes as long for a user who does not exist as for a wrong password. The caller makes the
     session.
@@ -88,6 +97,9 @@ def login(site: Site, username: str, password: str, *, source: str = "") -> Acto
         return _fail(site, user, source)
     if not may_enter(user):
         return _fail(site, user, source)
+    if right_code is not None:
+        # What it raises counts as a failure: codes are guessed no faster than passwords.
+        right_code(user)
     counters.forgive()
     user.last_login = clock.now()
     user.save(using=site.catalog.alias, update_fields=["last_login"])

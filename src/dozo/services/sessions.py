@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
-from dozo.services import login
+from dozo.services import login, second_factor
 from dozo.services.access import Actor, Operation, Scope
+from dozo.services.access_errors import (
+    LoginFailed,
+    SecondFactorRequired,
+    SecondFactorWrong,
+)
 from dozo.services.accounts import IssuedToken, TokenView, seal_token, token_view
 from dozo.services.audit import audited
 from dozo.services.login import token_hash
+from dozo.services.sealing import opened, sealed
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -52,13 +58,71 @@ class AccountView:
     last_login: datetime | None
 
 
+# So long somebody may take between the password and the code.
+_PENDING_SECONDS = 300
+_PENDING = "login"
+
+
 def open_session(
-    site: Site, username: str, password: str, *, name: str = "", days: int = 7, source: str = ""
+    site: Site,
+    username: str,
+    password: str,
+    *,
+    code: str = "",
+    name: str = "",
+    days: int = 7,
+    source: str = "",
 ) -> IssuedToken:
-    """Log in, for so many days. Raises ``LoginFailed``, ``LoginThrottled``."""
-    login.login(site, username, password, source=source)
+    """Log in, for so many days; ``code`` is the second factor's, where the account has one.
+
+    Raises ``LoginFailed``, ``LoginThrottled``, ``SecondFactorRequired``, ``SecondFactorWrong``.
+    """
+
+    def right_code(user: "models.User") -> None:
+        factor = second_factor.of(site, user)
+        if factor is None:
+            return
+        if not code:
+            raise SecondFactorRequired
+        if not second_factor.accepts(site, factor, code):
+            raise SecondFactorWrong
+
+    login.login(site, username, password, source=source, right_code=right_code)
     owner = site.catalog.users.select_related("tenant").get(username=username)
     return make_session(site, owner, name=name, days=days, source=source)
+
+
+def pending(site: Site, username: str) -> str:
+    """What stands for a password that was right, until the code comes."""
+    return sealed(site, _PENDING, username)
+
+
+def finish_session(
+    site: Site, pending: str, code: str, *, name: str = "", days: int = 7, source: str = ""
+) -> IssuedToken:
+    """Log in with the code, after ``SecondFactorRequired`` and :func:`pending`.
+
+    Raises ``LoginFailed`` when it took too long, ``LoginThrottled``, ``SecondFactorWrong``.
+    """
+    username = opened(site, _PENDING, pending, seconds=_PENDING_SECONDS)
+    rows = site.catalog.users.select_related("tenant")
+    owner = rows.filter(username=username).first() if username else None
+    if owner is None or not login.may_enter(owner):
+        raise LoginFailed
+    try:
+        with login.guessing(site, owner.username, source):
+            _require_code(site, owner, code)
+    except LoginFailed:
+        raise SecondFactorWrong from None
+    owner.last_login = clock.now()
+    owner.save(using=site.catalog.alias, update_fields=["last_login"])
+    return make_session(site, owner, name=name, days=days, source=source)
+
+
+def _require_code(site: Site, owner: "models.User", code: str) -> None:
+    factor = second_factor.of(site, owner)
+    if factor is None or not second_factor.accepts(site, factor, code):
+        raise LoginFailed
 
 
 def make_session(

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from dozo.console.account.errors import RepeatDiffers
 from dozo.console.shell.visit import LANGUAGE, SESSION, Visit, page, set_cookie
 from dozo.model.errors import DozoError
-from dozo.services import accounts
+from dozo.services import accounts, second_factor
 from dozo.services.access import Operation
 from dozo.services.accounts import TokenView
 
@@ -40,6 +40,7 @@ def account(visit: Visit) -> HttpResponse:
         "regions": _regions(),
         "sessions": _sessions(visit),
         "own": own_prefix(visit),
+        "factor": second_factor.show(visit.scope),
     }
     return visit.render("account/account.html", context, status=422 if problem else 200)
 

@@ -16,5 +16,6 @@ urlpatterns = [
     path("users/<str:name>", users.user, name="user"),
     path("users/<str:name>/disable", users.disable, name="user-disable"),
     path("users/<str:name>/password", users.password, name="user-password"),
+    path("users/<str:name>/second-factor", users.reset_factor, name="user-factor-reset"),
     path("users/<str:name>/tokens/<str:prefix>", users.revoke, name="user-token-revoke"),
 ]

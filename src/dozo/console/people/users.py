@@ -8,7 +8,7 @@ from django.http import HttpResponse
 
 from dozo.console.shell.visit import Visit, page, status_of
 from dozo.model.errors import DozoError
-from dozo.services import accounts
+from dozo.services import accounts, second_factor
 from dozo.services.access import Operation, Role
 from dozo.services.lists import people
 from dozo.web.paging import cut
@@ -142,4 +142,11 @@ def password(visit: Visit, name: str) -> HttpResponse:
 def revoke(visit: Visit, name: str, prefix: str) -> HttpResponse:
     """End one of a user's tokens."""
     accounts.revoke_token(visit.scope, prefix, username=name)
+    return visit.go(f"/users/{name}", note="done")
+
+
+@page(Operation.USER_RESET_SECOND_FACTOR, methods=("POST",))
+def reset_factor(visit: Visit, name: str) -> HttpResponse:
+    """Take away the second factor of somebody who has lost it."""
+    second_factor.reset(visit.scope, name)
     return visit.go(f"/users/{name}", note="done")

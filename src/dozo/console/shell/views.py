@@ -19,6 +19,7 @@ from dozo.model import language
 from dozo.model.errors import DozoError
 from dozo.services import sessions
 from dozo.services.access import Operation
+from dozo.services.access_errors import LoginFailed, SecondFactorRequired
 from dozo.web.current import current_of, source_of
 from dozo.web.text import is_clean
 
@@ -46,12 +47,42 @@ def log_in(request: HttpRequest) -> HttpResponse:
             days=days,
             source=source_of(request),
         )
+    except SecondFactorRequired:
+        pending = sessions.pending(current_of(request).site, username)
+        context = {"next": onward, "pending": pending, "days": days}
+        return render_open(request, "shell/login_code.html", context)
     except DozoError as error:
         context = {"next": onward, "username": username, "problem": error}
         return render_open(request, "shell/login.html", context, status=401)
+    return _entered(request, made.token, onward, days)
+
+
+@open_page(methods=("POST",))
+def log_in_code(request: HttpRequest) -> HttpResponse:
+    """The second step: the code of an authenticator app."""
+    onward, pending = _within(request.POST.get("next", "")), request.POST.get("pending", "")
+    days = _REMEMBERED_DAYS if request.POST.get("days") == str(_REMEMBERED_DAYS) else _SESSION_DAYS
+    try:
+        made = sessions.finish_session(
+            current_of(request).site,
+            pending,
+            request.POST.get("code", ""),
+            name="Admin Console",
+            days=days,
+            source=source_of(request),
+        )
+    except LoginFailed:
+        return HttpResponseRedirect("/login?note=too-late")
+    except DozoError as error:
+        context = {"next": onward, "pending": pending, "days": days, "problem": error}
+        return render_open(request, "shell/login_code.html", context, status=401)
+    return _entered(request, made.token, onward, days)
+
+
+def _entered(request: HttpRequest, token: str, onward: str, days: int) -> HttpResponse:
     response = HttpResponseRedirect(onward)
     seconds = days * _DAY_SECONDS if days == _REMEMBERED_DAYS else None
-    set_cookie(request, response, SESSION, made.token, seconds=seconds)
+    set_cookie(request, response, SESSION, token, seconds=seconds)
     zone = request.POST.get("zone", "")
     if zone and len(zone) < 64 and is_clean(zone):
         set_cookie(request, response, ZONE, zone, seconds=_YEAR_SECONDS)
