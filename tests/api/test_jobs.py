@@ -19,6 +19,16 @@ def queue(world: World, who: str = "alice", **more: Any) -> Any:
     return world.post("/snapshots/verify", body, who, **more)
 
 
+def test_a_dry_run_of_what_is_done_at_once_does_nothing(world: World) -> None:
+    gone = {"snapshots": [world.snapshots["web0"]]}
+    refused = world.post("/snapshots/delete?dry_run=true", gone)
+    assert (refused.status_code, refused.json()["code"]) == (400, "api.no_dry_run")
+    assert world.site.catalog.snapshots.filter(deleted_at=None).count() == 6
+    point = world.get("/recovery-points?limit=1").json()["items"][0]["recovery_point"]
+    shown = world.post(f"/recovery-points/{point}/verify?dry_run=true")
+    assert (shown.status_code, shown.json()["kind"]) == (200, "snapshot.verify")
+
+
 def test_asking_queues_a_job_and_says_where_it_is(world: World) -> None:
     response = queue(world)
     assert response.status_code == 202

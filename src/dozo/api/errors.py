@@ -49,3 +49,13 @@ class TooManyListeners(DozoError):
     text = "{self.limit} streams of events are open already"
     hint = "Close one, or ask for the job now and then instead."
     limit: int
+
+
+@dataclass(eq=False)
+class NoDryRun(DozoError):
+    """``dry_run`` was asked of something that is done at once."""
+
+    code = "api.no_dry_run"
+    kind = ErrorKind.USAGE
+    text = "this is done at once and has no dry_run; nothing was done"
+    hint = "Leave dry_run out to do it. docs/api.md says which operations become jobs and have it."

@@ -54,7 +54,7 @@ def create_recovery_point(request: HttpRequest, body: NewPoint) -> HttpResponse:
 
 
 def _members(request: HttpRequest, ref: str, operation: Operation) -> list[str]:
-    scope = scope_of(request)
+    scope = scope_of(request, for_job=True)
     row = scope.recovery_point(ref, operation)
     found = by_hand.members(scope, row)
     return [one.snapshot_id for one in found]

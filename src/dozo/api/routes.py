@@ -80,7 +80,7 @@ def job(operation: Operation) -> dict[str, Any]:
 
 def ask(request: HttpRequest, kind: str, params: Mapping[str, Any]) -> HttpResponse:
     """Queue a job, or with ``?dry_run=true`` show its plan."""
-    scope = scope_of(request)
+    scope = scope_of(request, for_job=True)
     said = {name: value for name, value in params.items() if value is not None}
     if _dry_run(request):
         plan = job_queue.plan(scope, operations.kind(kind), said)

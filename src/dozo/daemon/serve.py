@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -185,7 +186,9 @@ class _Service:
             server.should_exit = True
         stopping: list[Awaitable[object]] = [*serving]
         if self.worker is not None:
-            stopping.append(asyncio.to_thread(self.worker.stop, stop_seconds))
+            # A thread of its own: those of the loop may all hang in a catalog that is away.
+            thread = ThreadPoolExecutor(1, thread_name_prefix="stop")
+            stopping.append(loop.run_in_executor(thread, self.worker.stop, stop_seconds))
         for result in await asyncio.gather(*stopping, return_exceptions=True):
             if isinstance(result, BaseException):
                 log.error("a part of the service broke: %r", result)
