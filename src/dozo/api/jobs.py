@@ -106,7 +106,7 @@ def cancel_job(request: HttpRequest, job_id: str) -> object:
 @router.post("/jobs/{job_id}/again", **job(Operation.JOB_SHOW))
 def repeat_job(request: HttpRequest, job_id: str) -> HttpResponse:
     """Ask once more for what a job was to do that failed, was interrupted or was cancelled."""
-    kind, params = job_requests.again(scope_of(request), job_id)
+    kind, params = job_requests.again(scope_of(request, for_job=True), job_id)
     return ask(request, kind, params)
 
 
