@@ -2,12 +2,15 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from typing import Any
 
 import httpx
+from django.db.backends.utils import CursorWrapper
 from tests.api.support import World
 
 from dozo import api, console
@@ -80,6 +83,25 @@ class Visitor:
         """The page that an answer leads on to."""
         assert answer.status_code == 302, (answer.status_code, answer.text[:2000])
         return self.page(answer.headers["Location"])
+
+
+@contextmanager
+def counted_queries() -> Iterator[list[str]]:
+    """The SQL of every query in this process: pages are made in another thread than the test's,
+    whose connections Django's own counters do not see."""
+    seen: list[str] = []
+    plain = CursorWrapper._execute_with_wrappers
+
+    def counting(self: Any, sql: str, params: Any, many: Any, executor: Any) -> Any:
+        seen.append(sql)
+        return plain(self, sql, params, many, executor)
+
+    CursorWrapper._execute_with_wrappers = counting
+    try:
+        yield seen
+    finally:
+        CursorWrapper._execute_with_wrappers = plain
+    assert seen, "nothing was asked of a database"
 
 
 def sessions_token(world: World, who: str) -> str:

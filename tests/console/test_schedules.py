@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connections
-from django.test.utils import CaptureQueriesContext
 from tests.api.support import World
 from tests.services.access_support import TestClock
 
@@ -16,7 +14,7 @@ from dozo.services import schedules, tenants
 
 from . import scenery
 from .scenery import scope_of
-from .support import Visitor, text_of
+from .support import Visitor, counted_queries, text_of
 
 Come = Callable[..., Visitor]
 
@@ -317,7 +315,7 @@ def test_queries_do_not_grow_with_rows(visitor: Come, world: World, ids: dict[st
     counts = []
     for _round in range(2):
         for address in ("/schedules", "/schedules/calendar", f"/schedules/{ids['web-nightly']}"):
-            with CaptureQueriesContext(connections[world.site.catalog.alias]) as seen:
+            with counted_queries() as seen:
                 alice.page(address)
             counts.append(len(seen))
         scope = scope_of(world, "alice")
@@ -327,7 +325,8 @@ def test_queries_do_not_grow_with_rows(visitor: Come, world: World, ids: dict[st
                 {**FORM_FIELDS, "name": f"more-{_round}-{number}"},
             )
     assert max(counts) < 30
-    assert counts[:3] == counts[3:]
+    # The first look at all also fills what is kept between pages.
+    assert all(later <= first for first, later in zip(counts[:3], counts[3:], strict=True))
 
 
 FORM_FIELDS: dict[str, Any] = {

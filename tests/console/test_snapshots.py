@@ -5,14 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
 from tests.api.support import World, make_world
 from tests.services.support import make_site
 
 from dozo.model import clock
 from dozo.services import snapshots
 
-from .support import Visitor, text_of
+from .support import Visitor, counted_queries, text_of
 
 Come = Callable[..., Visitor]
 
@@ -138,9 +137,7 @@ def test_pages_are_japanese_and_escaped(look: Come, house: World) -> None:
     rows.update(name="web-0")
 
 
-def test_the_number_of_queries_does_not_grow_with_rows(
-    look: Come, house: World, django_assert_max_num_queries: Any
-) -> None:
+def test_the_number_of_queries_does_not_grow_with_rows(look: Come, house: World) -> None:
     one = house.site.catalog.snapshots.get(name="web-1")
     same = {field.attname: getattr(one, field.attname) for field in one._meta.fields}
     made = [
@@ -149,8 +146,9 @@ def test_the_number_of_queries_does_not_grow_with_rows(
     ]
     house.site.catalog.snapshots.bulk_create(made)
     alice = look("alice")
-    with django_assert_max_num_queries(14, connection=connections[house.site.catalog.alias]):
+    with counted_queries() as seen:
         page = alice.page("/snapshots")
+    assert len(seen) <= 20
     assert page.count('name="snapshot" value=') == 50
     assert 'rel="next"' in page
     house.site.catalog.snapshots.filter(name__startswith="many-").delete()
