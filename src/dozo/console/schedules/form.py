@@ -126,7 +126,7 @@ def from_fields(fields: Mapping[str, Any]) -> Typed:
     found["kind"], found["zone"] = timing["kind"], timing.get("zone", "UTC")
     found["minute"] = str(timing.get("minute", 0))
     found["time"] = f"{timing.get('hour', 0):02}:{timing.get('minute', 0):02}"
-    found["weekdays"] = list(timing.get("weekdays", ()))
+    found["weekdays"] = list(timing.get("weekdays") or ("sun",))
     found["day"], found["cron"] = str(timing.get("day", 1)), timing.get("cron", "")
     found["jitter"] = _units(timing.get("jitter_seconds", 0), _MINUTE)
     found["overlap"] = timing.get("overlap", "skip")
