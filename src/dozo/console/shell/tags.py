@@ -147,6 +147,12 @@ def wall(value: datetime) -> SafeString:
 
 
 @register.filter
+def day(value: date) -> str:
+    """A day, shortly."""
+    return str(formatted(value, gettext("j M Y")))
+
+
+@register.filter
 def day_name(value: date) -> str:
     """A day, in words."""
     return str(formatted(value, gettext("l j F Y")))

@@ -90,5 +90,8 @@ def word(kind: str, value: object) -> Word:
     """The word for a value, as ``dozo.model.words`` has it, and how it looks."""
     code = str(getattr(value, "value", value))
     tone, icon = _LOOKS.get(kind, {}).get(code, ("idle", ""))
-    label = word_in(translation.get_language() or "en", kind, value)
-    return Word(label=label[:1].upper() + label[1:], tone=tone, icon=icon)
+    language = translation.get_language() or "en"
+    label = word_in(language, kind, value)
+    if language == "en":
+        label = label[:1].upper() + label[1:]
+    return Word(label=label, tone=tone, icon=icon)
