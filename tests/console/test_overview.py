@@ -40,7 +40,7 @@ def test_all_well_is_one_sentence(visitor: Come, world: World) -> None:
     page = text_of(visitor("operator").page("/"))
     assert "All 2 servers are protected." in page
     assert "Needs attention" not in page
-    assert "仮想サーバーは保護されています。" in visitor("alice", language="ja").page("/")
+    assert "全1台の仮想サーバーが保護されています。" in visitor("alice", language="ja").page("/")
 
 
 def test_what_is_wrong_comes_with_a_button(visitor: Come, world: World) -> None:
