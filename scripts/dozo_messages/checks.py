@@ -58,7 +58,7 @@ def _places(text: str) -> set[str]:
 
 def _not_compiled(path: Path) -> Iterator[str]:
     run = subprocess.run(
-        ["msgfmt", "--check", "--output-file=/dev/null", str(path)],
+        ["msgfmt", "--check-format", "--output-file=/dev/null", str(path)],
         capture_output=True,
         text=True,
         check=False,

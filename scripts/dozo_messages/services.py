@@ -89,8 +89,27 @@ def _messages(files: Iterable[Path]) -> Iterator[tuple[Key, str, str]]:
             place = path.relative_to(ROOT)
             for call in ast.walk(ast.parse(text)):
                 if isinstance(call, ast.Call):
-                    for key in _said(call, f"{place}:{call.lineno}"):
+                    for key in (*_said(call, f"{place}:{call.lineno}"), *_headings(call)):
                         yield key, str(place), ""
+
+
+def _headings(call: ast.Call) -> Iterator[Key]:
+    """What stands over the columns of the command line's tables, and before its facts."""
+    match call:
+        case ast.Call(func=ast.Name(id="print_table"), args=[ast.List(elts=named), *_]):
+            yield from _constants(named)
+        case ast.Call(func=ast.Name(id="print_facts"), args=[facts]):
+            for part in ast.walk(facts):
+                if isinstance(part, ast.Dict):
+                    yield from _constants(part.keys)
+        case ast.Call(func=ast.Name(id="within"), args=[ast.Constant(value="heading"), text]):
+            yield from _constants([text])
+
+
+def _constants(found: Iterable[ast.expr | None]) -> Iterator[Key]:
+    for one in found:
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value:
+            yield Key(text=one.value, context="heading")
 
 
 def _said(call: ast.Call, where: str) -> Iterator[Key]:

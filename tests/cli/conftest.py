@@ -51,6 +51,7 @@ def dozo(
     for name in ("DOZO_HOME", "DOZO_KEYS", "DOZO_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOZO_LANG", "en")
 
     def call(*arguments: str | Path, stdin: str = "") -> Ran:
         capfd.readouterr()

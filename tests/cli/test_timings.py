@@ -13,29 +13,29 @@ from dozo.model.timing import timing_from_json, timing_to_json
 @pytest.mark.parametrize(
     ("given", "wanted", "words"),
     [
-        (TimingGiven(hourly=15), {"kind": "hourly", "minute": 15}, "hourly at :15 UTC"),
+        (TimingGiven(hourly=15), {"kind": "hourly", "minute": 15}, "every hour at :15 (UTC)"),
         (
             TimingGiven(daily="2:30", zone="Asia/Tokyo"),
             {"kind": "daily", "hour": 2, "minute": 30, "zone": "Asia/Tokyo"},
-            "daily at 02:30 Asia/Tokyo",
+            "daily at 02:30 (Asia/Tokyo)",
         ),
         (
             TimingGiven(weekly="Mon,thu,02:30", jitter="10m"),
             {"kind": "weekly", "weekdays": ["mon", "thu"], "hour": 2, "minute": 30,
              "jitter_seconds": 600},
-            "mon,thu at 02:30 UTC",
+            "every Monday, Thursday at 02:30 (UTC)",
         ),
         (
             TimingGiven(monthly="last,23:00", window="22:00-6:00"),
             {"kind": "monthly", "day": "last", "hour": 23, "minute": 0,
              "window": {"start": "22:00", "end": "06:00"}},
-            "monthly, last day, at 23:00 UTC",
+            "on the last day of each month at 23:00 (UTC)",
         ),
         (
             TimingGiven(cron="*/5 * * * *", window="30m", overlap=Overlap.QUEUE),
             {"kind": "cron", "cron": "*/5 * * * *", "window": {"after_seconds": 1800},
              "overlap": "queue"},
-            "cron */5 * * * * UTC",
+            "by the cron expression */5 * * * * (UTC)",
         ),
     ],
 )  # fmt: skip
@@ -86,5 +86,5 @@ def test_numbers_to_keep() -> None:
     assert keep_from_json(made).weekly == 4
     assert keep_in_words(made) == "7 daily, 4 weekly"
     assert KeepGiven(min_age="2d").keep(before) == {**before, "min_age_seconds": 172800}
-    assert keep_in_words(before) == "8 generations"
+    assert keep_in_words(before) == "the newest 8 generations"
     assert KeepGiven(count=3).keep(zone="UTC") == {"count": 3, "zone": "UTC"}

@@ -437,3 +437,14 @@ def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
 def test_an_address_that_makes_no_sense_is_said() -> None:
     with pytest.raises(sending.AddressInvalid):
         sending.send("nonsense://", title="t", text="x", tone=sending.Tone.TEST)
+
+
+def test_news_is_told_in_the_sites_language(site: Site, receiver: Receiver, time: Moved) -> None:
+    japanese = told(site, receiver, language="ja")
+    job(japanese, "failed", title_told={"template": "read everything back"})
+    round_(japanese)
+    assert receiver.titles == ["[main] 失敗：すべてのデータの読み返し"]
+    job(japanese, "done")
+    round_(japanese)
+    assert receiver.titles[1:] == ["[main] 解消：失敗：すべてのデータの読み返し"]
+    assert "続きました" in receiver.messages[1]["message"]

@@ -17,7 +17,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 
 from dozo.api.auth import Bearer
 from dozo.api.errors import TooManyListeners
-from dozo.api.render import to_json
+from dozo.api.render import language_of, to_json
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.services import job_queue
@@ -71,7 +71,7 @@ class _Stream:
 
     def look(self) -> tuple[list[str], bool]:
         """The events since the last look, and whether the job has ended. Runs in a thread."""
-        site = self.current.site
+        site, language = self.current.site, language_of(self.request)
         try:
             # Asked anew each time: a token may be revoked, a server may change hands.
             actor = Bearer()(self.request)
@@ -83,24 +83,24 @@ class _Stream:
         finally:
             connections[site.catalog.alias].close()
         events = [
-            _event("line", {"line": one.pk, "at": one.at, "text": one.text}, one.pk)
+            _event("line", {"line": one.pk, "at": one.at, "text": one.said}, language, one.pk)
             for one in found
         ]
         if found:
             self.told.line = found[-1].pk
         ended = view.state in job_queue.ENDED and len(found) < _MOST_LINES
-        shown = to_json(view)
+        shown = to_json(view, language)
         if ended:
-            events.append(_event("end", view))
+            events.append(_event("end", view, language))
         elif shown != self.told.progress:
-            events.append(_event("progress", view))
+            events.append(_event("progress", view, language))
             self.told.progress = shown
         return events, ended
 
 
-def _event(name: str, data: Any, number: int | None = None) -> str:
+def _event(name: str, data: Any, language: str, number: int | None = None) -> str:
     head = f"id: {number}\n" if number is not None else ""
-    return f"{head}event: {name}\ndata: {to_json(data)}\n\n"
+    return f"{head}event: {name}\ndata: {to_json(data, language)}\n\n"
 
 
 async def _events(stream: _Stream) -> AsyncIterator[str]:

@@ -92,7 +92,7 @@ def show_job_log(request: HttpRequest, job_id: str, query: Query[LogQuery]) -> o
     if query.after is not None:
         rows = rows.filter(id__gt=query.after)
     part = cut(rows, query, "id")
-    return part.page([LineView(line=one.pk, at=one.at, text=one.text) for one in part.rows])
+    return part.page([LineView(line=one.pk, at=one.at, text=one.said) for one in part.rows])
 
 
 @router.post("/jobs/{job_id}/cancel", response=JobView, **needs(Operation.JOB_CANCEL))

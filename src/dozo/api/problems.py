@@ -2,8 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
-from http import HTTPStatus
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -11,10 +10,12 @@ from ninja.errors import HttpError, ValidationError
 from pydantic import BaseModel, ConfigDict
 
 from dozo.api.errors import BodyInvalid, RequestInvalid
-from dozo.api.render import to_json
+from dozo.api.render import language_of, to_json
 from dozo.catalog.databases import PASSING
 from dozo.catalog.errors import CatalogLost
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message, known
+from dozo.model.words import word_in
 from dozo.web import errors
 
 log = logging.getLogger(__name__)
@@ -66,21 +67,23 @@ def status_of(error: DozoError) -> int:
     return _STATUS_OF_CODE.get(error.code, STATUSES[error.kind])
 
 
-def response_of(error: DozoError) -> HttpResponse:
-    """An error as an HTTP answer."""
+def response_of(error: DozoError, request: HttpRequest | None) -> HttpResponse:
+    """An error as an HTTP answer, in the language of the request."""
+    language = language_of(request)
     status = status_of(error)
     body: dict[str, Any] = {
         **error.details(),
         "type": f"urn:dozo:error:{error.code}",
-        "title": HTTPStatus(status).phrase,
+        "title": word_in(language, "http", status),
         "status": status,
-        "detail": str(error),
+        "detail": error.message(language),
         "code": error.code,
         "kind": error.kind.value,
-        "hint": error.hint_text(),
+        "hint": error.hint_text(language),
         "retry": error.retry.value,
     }
-    response = HttpResponse(to_json(body), status=status, content_type=MEDIA_TYPE)
+    response = HttpResponse(to_json(body, language), status=status, content_type=MEDIA_TYPE)
+    response["Content-Language"] = language
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="dozo"'
     if status == 429:
@@ -90,29 +93,61 @@ def response_of(error: DozoError) -> HttpResponse:
     return response
 
 
-def refuse(_request: HttpRequest | None, error: DozoError) -> HttpResponse:
+def refuse(request: HttpRequest | None, error: DozoError) -> HttpResponse:
     """An error from before any operation."""
-    return response_of(error)
+    return response_of(error, request)
 
 
-def of_error(_request: HttpRequest, error: DozoError) -> HttpResponse:
+def of_error(request: HttpRequest, error: DozoError) -> HttpResponse:
     """An error that Dozo raised on purpose."""
-    return response_of(error)
+    return response_of(error, request)
 
 
-def of_invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
+def of_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """A request that does not fit the schema; what was sent is not repeated."""
     found = [
         {
             "where": _where(one["loc"]),
-            "problem": str(one["msg"]),
+            "problem": _problem(one),
             "type": str(one["type"]),
         }
         for one in error.errors[:50]
     ]
-    first = found[0] if found else {"where": "request", "problem": "it is not valid"}
-    summary = f"{first['where']}: {first['problem']}"
-    return response_of(RequestInvalid(summary, [dict(one) for one in found]))
+    first = found[0] if found else {"where": "request", "problem": Message("it is not valid")}
+    summary = Message("{where}: {problem}", **{key: first[key] for key in ("where", "problem")})
+    return response_of(RequestInvalid(summary, [dict(one) for one in found]), request)
+
+
+# What pydantic says of most mistakes, so that it can be translated.
+_SAID = {
+    Message("Field required"),
+    Message("Extra inputs are not permitted"),
+    Message("Input should be a valid string"),
+    Message("Input should be a valid integer"),
+    Message("Input should be a valid number"),
+    Message("Input should be a valid boolean"),
+    Message("Input should be a valid list"),
+    Message("Input should be a valid dictionary"),
+    Message("Input should be a valid boolean, unable to interpret input"),
+    Message("Input should be a valid integer, unable to parse string as an integer"),
+    Message("Input should be a valid number, unable to parse string as a number"),
+}
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    text, facts = str(error["msg"]), error.get("ctx") or {}
+    match error["type"]:
+        case "string_too_short":
+            return Message("it has fewer than {count} characters", count=facts["min_length"])
+        case "string_too_long":
+            return Message("it is longer than {count} characters", count=facts["max_length"])
+        case "greater_than_equal":
+            return Message("Input should be greater than or equal to {least}", least=facts["ge"])
+        case "less_than_equal":
+            return Message("Input should be less than or equal to {most}", most=facts["le"])
+        case "literal_error" | "enum":
+            return Message("Input should be {expected}", expected=facts["expected"])
+    return known(text)
 
 
 def _where(place: Sequence[object]) -> str:
@@ -124,15 +159,15 @@ def _where(place: Sequence[object]) -> str:
 def of_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     """What ninja refuses by itself: a body that it cannot parse, mostly."""
     if isinstance(error.__cause__, DozoError):
-        return response_of(error.__cause__)
+        return response_of(error.__cause__, request)
     if error.status_code == 400:
-        return response_of(BodyInvalid("it is not JSON"))
+        return response_of(BodyInvalid(Message("it is not JSON")), request)
     return of_unexpected(request, error)
 
 
-def of_missing(_request: HttpRequest, exception: Exception | Http404) -> HttpResponse:  # noqa: ARG001
+def of_missing(request: HttpRequest, exception: Exception | Http404) -> HttpResponse:  # noqa: ARG001
     """An address that leads nowhere."""
-    return response_of(errors.RouteUnknown())
+    return response_of(errors.RouteUnknown(), request)
 
 
 def of_unexpected(request: HttpRequest, error: BaseException) -> HttpResponse:
@@ -142,9 +177,9 @@ def of_unexpected(request: HttpRequest, error: BaseException) -> HttpResponse:
     """
     if isinstance(error, PASSING):
         log.warning("no answer to %s %s: %s", request.method, request.path, error)
-        return response_of(CatalogLost("it does not answer"))
+        return response_of(CatalogLost(Message("it does not answer")), request)
     reference = secrets.token_hex(6)
     log.error(
         "unexpected error %s in %s %s", reference, request.method, request.path, exc_info=error
     )
-    return response_of(errors.Unexpected(reference))
+    return response_of(errors.Unexpected(reference), request)

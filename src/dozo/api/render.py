@@ -1,8 +1,8 @@
 """Values as JSON, and JSON as values: bounded, and without what databases trip over."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from dozo.api.errors import BodyInvalid, MediaTypeUnknown
 from dozo.model import clock
+from dozo.model.language import DEFAULT, best
+from dozo.model.message import Message
 from dozo.web.text import is_clean
 
 DEEPEST = 32
@@ -39,9 +41,30 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def to_json(value: object) -> str:
-    """A value as JSON text. Times are UTC with microseconds, as everywhere in Dozo."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+def to_json(value: object, language: str = DEFAULT) -> str:
+    """A value as JSON text. Times are UTC with microseconds, as everywhere in Dozo.
+
+    What the service says to people is said in ``language``.
+    """
+    told = value if language == DEFAULT else _told(value, language)
+    return json.dumps(told, default=_plain, ensure_ascii=False, allow_nan=False)
+
+
+def _told(value: Any, language: str) -> Any:
+    if isinstance(value, Message):
+        return value.text(language)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _told(getattr(value, one.name), language) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _told(one, language) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(one, language) for one in value]
+    return value
+
+
+def language_of(request: HttpRequest | None) -> str:
+    """The language in which a request is answered."""
+    return DEFAULT if request is None else best(request.headers.get("Accept-Language", ""))
 
 
 class JsonRenderer(BaseRenderer):
@@ -50,7 +73,7 @@ class JsonRenderer(BaseRenderer):
     media_type = "application/json"
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> Any:  # noqa: ARG002
-        return to_json(data)
+        return to_json(data, language_of(request))
 
 
 class JsonParser(Parser):
@@ -63,9 +86,9 @@ class JsonParser(Parser):
         try:
             found = json.loads(request.body, parse_constant=_no_constant)
         except RecursionError:
-            raise BodyInvalid("it is nested too deeply") from None
+            raise BodyInvalid(Message("it is nested too deeply")) from None
         except ValueError:
-            raise BodyInvalid("it is not JSON") from None
+            raise BodyInvalid(Message("it is not JSON")) from None
         _check(found)
         return cast("dict[str, Any]", found)
 
@@ -90,11 +113,11 @@ def _check(value: object) -> None:
         if not following:
             return
         layer = following
-    raise BodyInvalid(f"it is nested more than {DEEPEST} deep")
+    raise BodyInvalid(Message("it is nested more than {most} deep", most=DEEPEST))
 
 
 def _check_leaf(value: object) -> None:
     if isinstance(value, str) and not is_clean(value):
-        raise BodyInvalid("a text has characters that are none")
+        raise BodyInvalid(Message("a text has characters that are none"))
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise BodyInvalid("a number is out of range")
+        raise BodyInvalid(Message("a number is out of range"))

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from dozo.api.current import scope_of
 from dozo.api.errors import RequestInvalid
-from dozo.api.render import to_json
+from dozo.api.render import language_of, to_json
+from dozo.model.message import Message
 from dozo.services import job_queue, operations
 from dozo.services.access import Operation
 from dozo.web.current import current_of
@@ -84,7 +85,7 @@ def ask(request: HttpRequest, kind: str, params: Mapping[str, Any]) -> HttpRespo
     said = {name: value for name, value in params.items() if value is not None}
     if _dry_run(request):
         plan = job_queue.plan(scope, operations.kind(kind), said)
-        return HttpResponse(to_json(plan), content_type="application/json")
+        return HttpResponse(to_json(plan, language_of(request)), content_type="application/json")
     queued = job_queue.submit(
         scope, operations.kind(kind), said, idempotency_key=_idempotency_key(request)
     )
@@ -97,14 +98,14 @@ def ask(request: HttpRequest, kind: str, params: Mapping[str, Any]) -> HttpRespo
 def _dry_run(request: HttpRequest) -> bool:
     wanted = request.GET.get("dry_run", "false").lower()
     if wanted not in {"true", "false", "1", "0"}:
-        raise RequestInvalid("dry_run is true or false", [])
+        raise RequestInvalid(Message("dry_run is true or false"), [])
     return wanted in {"true", "1"}
 
 
 def _idempotency_key(request: HttpRequest) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and (not 1 <= len(key) <= 255 or not is_clean(key)):
-        raise RequestInvalid("Idempotency-Key has 1 to 255 characters", [])
+        raise RequestInvalid(Message("Idempotency-Key has 1 to 255 characters"), [])
     return key
 
 

@@ -10,6 +10,8 @@ from typing import ClassVar
 from django.db import models
 
 from dozo.model.job_states import JobState
+from dozo.model.message import from_json
+from dozo.model.words import word
 
 
 def new_id() -> str:
@@ -22,6 +24,9 @@ class Job(models.Model):
     job_id = models.CharField(primary_key=True, max_length=32, default=new_id)
     kind = models.CharField(max_length=64)
     title = models.CharField(max_length=255)
+    # Texts for people are English, for whoever looks into the database; beside each stands, as
+    # `dozo.model.message` stores it, what it takes to say it in every language.
+    title_told = models.JSONField(null=True, blank=True)
     tenant = models.ForeignKey(
         "catalog.Tenant", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs"
     )
@@ -61,6 +66,7 @@ class Job(models.Model):
     cancel_asked_at = models.DateTimeField(null=True, blank=True)
 
     step = models.TextField(blank=True, default="")
+    step_told = models.JSONField(null=True, blank=True)
     # What is known before the end, such as "instant_at".
     facts = models.JSONField(default=dict)
     bytes_total = models.BigIntegerField(null=True, blank=True)
@@ -69,6 +75,8 @@ class Job(models.Model):
     error_code = models.CharField(max_length=64, blank=True, default="")
     error_text = models.TextField(blank=True, default="")
     error_hint = models.TextField(blank=True, default="")
+    error_told = models.JSONField(null=True, blank=True)
+    hint_told = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["-created_at", "job_id"]
@@ -86,6 +94,26 @@ class Job(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.job_id[:12]}"
 
+    @property
+    def title_said(self) -> str:
+        """The title, a message where one was stored."""
+        return from_json(self.title_told, self.title)
+
+    @property
+    def step_said(self) -> str:
+        """What it does now, likewise."""
+        return from_json(self.step_told, self.step)
+
+    @property
+    def error_said(self) -> str:
+        """Why it failed, likewise."""
+        return from_json(self.error_told, self.error_text)
+
+    @property
+    def hint_said(self) -> str:
+        """What to do about it, likewise."""
+        return from_json(self.hint_told, self.error_hint)
+
 
 class JobLine(models.Model):
     """One line of a job's log, for people."""
@@ -93,12 +121,18 @@ class JobLine(models.Model):
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="lines")
     at = models.DateTimeField()
     text = models.TextField()
+    told = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["id"]
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def said(self) -> str:
+        """The line, a message where one was stored."""
+        return from_json(self.told, self.text)
 
 
 class Schedule(models.Model):
@@ -156,6 +190,7 @@ class ScheduleRun(models.Model):
     # started, skipped
     outcome = models.CharField(max_length=16)
     reason = models.TextField(blank=True, default="")
+    reason_told = models.JSONField(null=True, blank=True)
     decided_at = models.DateTimeField()
 
     class Meta:
@@ -171,6 +206,11 @@ class ScheduleRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.schedule_id} at {self.planned_at}: {self.outcome}"
+
+    @property
+    def reason_said(self) -> str:
+        """Why it was skipped, in words."""
+        return from_json(self.reason_told, word("skipped", self.reason))
 
 
 class Turn(models.Model):

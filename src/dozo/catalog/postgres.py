@@ -8,6 +8,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from django.db import connections
 
+from dozo.model.message import Message
+
 SCHEME = "postgresql"
 # What libpq says about itself unless the address says otherwise. A host that lost its power
 # closes nothing: without keep-alives a request to it would wait for hours.
@@ -79,18 +81,22 @@ def parse(url: str) -> Address:
     except ValueError:
         scheme = ""
     if scheme != SCHEME:
-        raise AddressInvalid(f"it must begin with {SCHEME}://")
+        raise AddressInvalid(Message("it must begin with {scheme}://", scheme=SCHEME))
     try:
         parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
     except psycopg.Error:
         raise AddressInvalid(
-            "it cannot be read; in a password, write / @ : ? # and % as %2F %40 %3A %3F %23 %25"
+            Message(
+                "it cannot be read; in a password, write / @ : ? # and % as %2F %40 %3A %3F %23 %25"
+            )
         ) from None
     taken = {key: parts.pop(key, "") for key in ("dbname", "user", "password", "host", "port")}
     if not taken["dbname"]:
-        raise AddressInvalid(f"it names no database: {SCHEME}://USER@HOST/DATABASE")
+        raise AddressInvalid(
+            Message("it names no database: {scheme}://USER@HOST/DATABASE", scheme=SCHEME)
+        )
     if taken["port"] and not all(one.isdigit() for one in taken["port"].split(",")):
-        raise AddressInvalid("its port is no number")
+        raise AddressInvalid(Message("its port is no number"))
     return Address(
         database=taken["dbname"],
         user=taken["user"],

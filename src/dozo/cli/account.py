@@ -13,7 +13,9 @@ from dozo.cli.opened import chosen
 from dozo.cli.output import AsJson, finish, show_one
 from dozo.cli.secrets_asked import PasswordStdin, new_password
 from dozo.cli.secrets_asked import password as asked_password
+from dozo.cli.speech import told
 from dozo.model.errors import ErrorKind
+from dozo.model.message import Message
 
 
 def login(
@@ -35,10 +37,12 @@ def login(
 ) -> None:
     """Log in to the service of --profile, and keep a token for it."""
     profile = _profile(context, "login", url, ca)
-    user = user or typer.prompt("User name", err=True)
+    user = user or typer.prompt(told(Message("User name")), err=True)
     body = {
         "username": user,
-        "password": asked_password(f"Password of {user}", from_stdin=password_stdin),
+        "password": asked_password(
+            Message("Password of {user}", user=user), from_stdin=password_stdin
+        ),
         "token_name": f"dozo on {platform.node()}"[:100],
         "days": days,
         "code": code,
@@ -52,7 +56,9 @@ def login(
     profiles.save(profile)
     profiles.save_token(profile, done["token"])
     shown = {"profile": profile.name, "url": profile.url, "user": user}
-    finish(shown, f"{user} is logged in at {profile.url}", as_json=as_json)
+    finish(
+        shown, Message("{user} is logged in at {url}", user=user, url=profile.url), as_json=as_json
+    )
 
 
 def _logged_in(client: Client, body: dict[str, object], *, may_ask: bool) -> Any:
@@ -84,7 +90,9 @@ def _refuse_clear(url: str) -> None:
     """A password crosses a network only under TLS."""
     if not profiles.is_private(url):
         raise typer.BadParameter(
-            f"{url!r} does not begin with https:// (http:// is for this host alone)"
+            Message(
+                "{url!r} does not begin with https:// (http:// is for this host alone)", url=url
+            )
         )
 
 
@@ -102,7 +110,9 @@ def logout(context: typer.Context, as_json: AsJson = False) -> None:
         finally:
             client.close()
         profiles.forget_token(profile)
-    finish({"profile": profile.name}, f"logged out of {profile.url}", as_json=as_json)
+    finish(
+        {"profile": profile.name}, Message("logged out of {url}", url=profile.url), as_json=as_json
+    )
 
 
 def whoami(context: typer.Context, as_json: AsJson = False) -> None:
@@ -129,10 +139,10 @@ def account(
     }
     body = {name: value for name, value in given.items() if value is not None}
     if not body:
-        raise typer.BadParameter("say what to change; `dozo whoami` shows what there is")
+        raise typer.BadParameter(Message("say what to change; `dozo whoami` shows what there is"))
     with client_of(context) as client:
         done = client.send("PATCH", "/account", body=body).data
-    finish(done, "your account is changed", as_json=as_json)
+    finish(done, Message("your account is changed"), as_json=as_json)
 
 
 def password(
@@ -140,9 +150,9 @@ def password(
 ) -> None:
     """Change your own password; --password-stdin reads two lines, the old one and the new one."""
     body = {
-        "old": asked_password("Present password", from_stdin=password_stdin),
+        "old": asked_password(Message("Present password"), from_stdin=password_stdin),
         "new": new_password(from_stdin=password_stdin),
     }
     with client_of(context) as client:
         client.post("/account/password", body)
-    finish({"changed": True}, "your password is changed", as_json=as_json)
+    finish({"changed": True}, Message("your password is changed"), as_json=as_json)

@@ -32,7 +32,9 @@ from dozo.cli import (
 )
 from dozo.cli.client import ServiceProblem
 from dozo.cli.opened import Chosen
+from dozo.cli.speech import told
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message
 
 # Typer carries a click of its own; its public names lead to the base of all usage errors.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -102,7 +104,7 @@ def _choose(
     if profile is not None and typed is not None and typed.name == "COMMANDLINE":
         named = context.get_parameter_source("profile")
         if named is not None and named.name == "COMMANDLINE":
-            raise typer.BadParameter("give --home or --profile, not both")
+            raise typer.BadParameter(Message("give --home or --profile, not both"))
         profile = None
     context.obj = Chosen(home=home, profile=profile)
 
@@ -122,10 +124,10 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911  one return an outcom
     except _UsageError as error:
         return _usage(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(told(Message("interrupted")) + "\n")
         return exits.INTERRUPTED
     except exits.Terminated:
-        sys.stderr.write("terminated\n")
+        sys.stderr.write(told(Message("terminated")) + "\n")
         return exits.TERMINATED
     except BrokenPipeError:
         # Whoever read our output has enough of it (`dozo … | head`).
@@ -141,11 +143,19 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise exits.Terminated
 
 
+def _told(error: Exception) -> str:
+    """What a usage error says: ours in the terminal's language, click's own as it is."""
+    own = getattr(error, "message", "")
+    if isinstance(own, Message):
+        error.message = told(own)  # type: ignore[attr-defined]  # as click has it
+    return str(error.format_message() if hasattr(error, "format_message") else error)
+
+
 def _usage(error: Exception, *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "dozo"
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = _told(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(f"{message}\n")
         return exits.EXIT_CODES[ErrorKind.USAGE]
-    return exits.report_usage(message, f"See `{path} --help`.", as_json=as_json)
+    return exits.report_usage(message, Message("See `{path} --help`.", path=path), as_json=as_json)

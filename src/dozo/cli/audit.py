@@ -8,6 +8,7 @@ import typer
 from dozo.cli.client import client_of
 from dozo.cli.files import new_file
 from dozo.cli.output import AsJson, cell, print_json, print_table, say, show_one, when
+from dozo.cli.speech import shown
 from dozo.cli.times import text_of
 
 app = typer.Typer(help="The audit trail: who did what, and what was refused.", no_args_is_help=True)
@@ -51,7 +52,7 @@ def list_(
                 row["actor"],
                 row["operation"],
                 f"{row['object_kind']} {row['object_name'] or row['object_id']}".strip() or "-",
-                row["outcome"],
+                shown("outcome", row["outcome"]),
                 cell(row["detail"]),
             ]
             for row in rows

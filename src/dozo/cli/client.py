@@ -18,7 +18,9 @@ from dozo.cli.errors import (
 )
 from dozo.cli.kinds import kind_of
 from dozo.cli.opened import chosen, home_of
+from dozo.cli.speech import language
 from dozo.model.errors import ErrorKind
+from dozo.model.message import Message
 
 if TYPE_CHECKING:
     import httpx
@@ -101,7 +103,12 @@ class Client:
 
         _knock(home)
         transport = httpx.HTTPTransport(uds=str(home / SOCKET))
-        http = httpx.Client(transport=transport, base_url="http://dozo", timeout=_timeout())
+        http = httpx.Client(
+            transport=transport,
+            base_url="http://dozo",
+            headers={"Accept-Language": language()},
+            timeout=_timeout(),
+        )
         return cls(http, str(home / SOCKET))
 
     @classmethod
@@ -112,7 +119,10 @@ class Client:
         token = profile.token()
         http = httpx.Client(
             base_url=profile.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={
+                "Accept-Language": language(),
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
             verify=_trust(profile),
             timeout=_timeout(),
         )
@@ -288,7 +298,9 @@ def _trust(profile: "Profile") -> Any:
     try:
         return ssl.create_default_context(cafile=str(profile.ca))
     except (OSError, ssl.SSLError) as error:
-        raise typer.BadParameter(f"certificates in {profile.ca}: {error}") from None
+        raise typer.BadParameter(
+            Message("certificates in {file}: {problem}", file=profile.ca, problem=error)
+        ) from None
 
 
 def _plain_query(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,7 +315,7 @@ def _document(answer: "httpx.Response") -> Any:
         return answer.json()
     except ValueError:
         raise AnswerStrange(
-            answer.request.method, answer.request.url.path, "what is no JSON document"
+            answer.request.method, answer.request.url.path, Message("what is no JSON document")
         ) from None
 
 
@@ -314,7 +326,7 @@ def _problem(answer: "httpx.Response") -> Exception:
     except ValueError:
         found = None
     if not isinstance(found, dict) or "code" not in found:
-        status = f"status {answer.status_code}"
+        status = Message("status {status}", status=answer.status_code)
         return AnswerStrange(answer.request.method, answer.request.url.path, status)
     code = str(found["code"])
     return ServiceProblem(

@@ -5,6 +5,8 @@ import sys
 import typer
 
 from dozo.cli.errors import CountUnconfirmed, Unconfirmed
+from dozo.cli.speech import told
+from dozo.model.message import Message
 
 
 def confirmed(what: str, name: str, *, yes: bool) -> None:
@@ -12,10 +14,12 @@ def confirmed(what: str, name: str, *, yes: bool) -> None:
     if yes:
         return
     if not _can_ask():
-        raise Unconfirmed(f"{what} {name}")
-    answer: str = typer.prompt(f"{what} {name} cannot be taken back; type its name", err=True)
+        raise Unconfirmed(what)
+    answer: str = typer.prompt(
+        told(Message("{what} cannot be taken back; type its name", what=what)), err=True
+    )
     if answer.strip() != name:
-        raise Unconfirmed(f"{what} {name}")
+        raise Unconfirmed(what)
 
 
 def confirmed_count(count: int, what: str, *, yes: bool) -> int:
@@ -24,7 +28,10 @@ def confirmed_count(count: int, what: str, *, yes: bool) -> int:
         return count
     if not _can_ask():
         raise CountUnconfirmed(count, what)
-    answer: str = typer.prompt(f"{count} {what} will be deleted; type the number", err=True)
+    answer: str = typer.prompt(
+        told(Message("{count} {what} will be deleted; type the number", count=count, what=what)),
+        err=True,
+    )
     if answer.strip() != str(count):
         raise CountUnconfirmed(count, what)
     return count

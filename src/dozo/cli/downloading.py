@@ -11,6 +11,7 @@ from dozo.cli.errors import AnswerStrange, DownloadBroken, ServiceUnreachable
 from dozo.cli.files import new_file
 from dozo.cli.output import progress
 from dozo.model import clock
+from dozo.model.message import Message
 
 if TYPE_CHECKING:
     from dozo.model.progress import Progress
@@ -53,7 +54,7 @@ def download(
     ):
         row = client.get(at("snapshots", reference))
         path = at("snapshots", row["snapshot"], "download")
-        work.step(f"download {row['name']}")
+        work.step(Message("download {name}", name=row["name"]))
         written = _Transfer(client, path, format, file, work.bytes_of(row["name"])).run()
     return Downloaded(
         snapshot=row["snapshot"],
@@ -94,7 +95,7 @@ class _Transfer:
                 clock.sleep(_PAUSE_SECONDS * failures)
                 continue
             if self._there != self._size:
-                raise DownloadBroken(self._there, self._size, "the service ended it")
+                raise DownloadBroken(self._there, self._size, Message("the service ended it"))
             self._file.truncate(self._there)
             return self._there
 
@@ -105,7 +106,7 @@ class _Transfer:
         with self._client.stream(self._path, headers=headers, format=self._format) as answer:
             length, version = answer.headers.get("Content-Length"), answer.headers.get("ETag")
             if length is None or version is None or answer.status_code not in {200, 206}:
-                raise AnswerStrange("GET", self._path, "a file without length or version")
+                raise AnswerStrange("GET", self._path, Message("a file without length or version"))
             if answer.status_code == 200:
                 # From the beginning: the first time, or another file than that of before.
                 self._there, self._size = 0, int(length)
@@ -113,7 +114,7 @@ class _Transfer:
                 self._file.truncate()
                 self._shown.total(self._size)
             elif version != self._version or self._there + int(length) != self._size:
-                raise AnswerStrange("GET", self._path, "the rest of another file")
+                raise AnswerStrange("GET", self._path, Message("the rest of another file"))
             self._version = version
             for block in answer.iter_raw():
                 self._write(block)

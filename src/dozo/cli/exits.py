@@ -8,9 +8,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dozo.cli.speech import language, told
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
-from dozo.model.printable import printable
+from dozo.model.message import Message, said
 
 if TYPE_CHECKING:
     from dozo.cli.client import ServiceProblem
@@ -41,8 +42,8 @@ def report(error: DozoError, *, as_json: bool) -> int:
         {
             "error": error.code,
             "kind": error.kind.value,
-            "message": str(error),
-            "hint": error.hint_text(),
+            "message": error.message(language()),
+            "hint": error.hint_text(language()),
             "retry": error.retry.value,
             "details": error.details(),
         },
@@ -83,8 +84,12 @@ def report_unexpected(error: BaseException, *, as_json: bool) -> int:
         {
             "error": "dozo.unexpected",
             "kind": ErrorKind.FAILED.value,
-            "message": f"unexpected {type(error).__name__}: {error}",
-            "hint": f"This is a defect in Dozo; the details are in {_trace_file(error)}.",
+            "message": Message(
+                "unexpected {name}: {error}", name=type(error).__name__, error=error
+            ),
+            "hint": Message(
+                "This is a defect in Dozo; the details are in {file}.", file=_trace_file(error)
+            ),
         },
         as_json=as_json,
     )
@@ -100,9 +105,10 @@ def _trace_file(error: BaseException) -> Path:
 
 
 def _print(problem: dict[str, Any], *, as_json: bool) -> None:
+    problem = said(problem, language())
     if as_json:
         sys.stderr.write(json.dumps(problem, default=str) + "\n")
         return
-    sys.stderr.write(f"error: {printable(str(problem['message']))}\n")
+    sys.stderr.write(told(Message("error: {message}", message=problem["message"])) + "\n")
     if problem.get("hint"):
-        sys.stderr.write(f"  {printable(str(problem['hint']))}\n")
+        sys.stderr.write(f"  {told(problem['hint'])}\n")

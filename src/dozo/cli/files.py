@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dozo.cli.errors import FileThere, FileUnwritable
+from dozo.model.message import Message
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         if not force:
             raise FileThere(str(path))
     elif path.exists():
-        raise FileUnwritable(str(path), "it is there and is no file")
+        raise FileUnwritable(str(path), Message("it is there and is no file"))
 
 
 def _take_name(part: Path, final: Path, *, force: bool) -> None:

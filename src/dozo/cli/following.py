@@ -12,9 +12,10 @@ from dozo.cli.errors import ServiceUnreachable
 from dozo.cli.exits import Terminated
 from dozo.cli.kinds import kind_of
 from dozo.cli.output import print_json, say
+from dozo.cli.speech import shown, told
 from dozo.model import clock
 from dozo.model.errors import ErrorKind
-from dozo.model.printable import printable
+from dozo.model.message import Message
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -120,7 +121,7 @@ def result_of(job: Mapping[str, Any]) -> Any:
         return job["result"]
     code = job.get("error_code") or f"job.{job['state']}"
     raise ServiceProblem(
-        job.get("error") or f"the job was {job['state']}",
+        job.get("error") or Message("the job was {state}", state=shown("job", job["state"])),
         code=code,
         kind=kind_of(code),
         hint=job.get("hint") or "",
@@ -134,7 +135,9 @@ def _interrupted(client: Client, job: str) -> None:
         _tell_left(job)
         raise KeyboardInterrupt
     try:
-        wanted = typer.confirm("\nCancel the job? (no: it goes on without you)", err=True)
+        wanted = typer.confirm(
+            "\n" + told(Message("Cancel the job? (no: it goes on without you)")), err=True
+        )
     except typer.Abort:
         wanted = False
     if not wanted:
@@ -144,7 +147,16 @@ def _interrupted(client: Client, job: str) -> None:
 
 
 def _tell_left(job: str) -> None:
-    sys.stderr.write(f"job {job} goes on; look after it with `dozo job follow {job[:12]}`\n")
+    sys.stderr.write(
+        told(
+            Message(
+                "job {job} goes on; look after it with `dozo job follow {short}`",
+                job=job,
+                short=job[:12],
+            )
+        )
+        + "\n"
+    )
 
 
 class Nowhere:
@@ -195,14 +207,14 @@ class _Terminal:
     def line(self, text: str) -> None:
         from rich.text import Text
 
-        self._shown.console.print(Text(printable(text)))
+        self._shown.console.print(Text(told(text)))
 
     def look(self, job: Mapping[str, Any]) -> None:
         from rich.markup import escape
 
         self._shown.update(
             self._task,
-            description=escape(printable(_doing(job))),
+            description=escape(told(_doing(job))),
             total=job.get("bytes_total"),
             completed=job.get("bytes_done") or 0,
         )
@@ -212,9 +224,11 @@ def _doing(job: Mapping[str, Any]) -> str:
     """What a job does now, in a line."""
     place = job.get("place_in_queue")
     if job["state"] == "queued":
-        return "waiting" + (f", number {place} in the queue" if place else "")
+        return Message("waiting") + (
+            Message(", number {place} in the queue", place=place) if place else ""
+        )
     if job["state"] == "waiting":
-        return f"trying again later: {job.get('error') or job['title']}"
+        return Message("trying again later: {what}", what=job.get("error") or job["title"])
     return str(job.get("step") or job["title"])
 
 

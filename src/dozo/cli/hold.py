@@ -7,6 +7,7 @@ import typer
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, print_json, print_table, say, short, when
 from dozo.cli.times import text_of
+from dozo.model.message import Message
 
 app = typer.Typer(help="Holds: snapshots that nobody may delete.", no_args_is_help=True)
 
@@ -26,7 +27,13 @@ def add(
     if as_json:
         print_json(done)
     else:
-        say(f"snapshot {done['name']} is held until {when(done['until'])}")
+        say(
+            Message(
+                "snapshot {snapshot} is held until {until}",
+                snapshot=done["name"],
+                until=when(done["until"]),
+            )
+        )
 
 
 @app.command("list")
@@ -48,5 +55,5 @@ def list_(
             [short(one["snapshot"]), one["name"], when(one["until"]), one["note"] or "-"]
             for one in found
         ],
-        empty="no holds",
+        empty=Message("no holds"),
     )

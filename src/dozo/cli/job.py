@@ -20,6 +20,8 @@ from dozo.cli.output import (
     span,
     when,
 )
+from dozo.cli.speech import shown
+from dozo.model.message import Message
 
 app = typer.Typer(help="Jobs: long work, under way or over.", no_args_is_help=True)
 
@@ -58,7 +60,7 @@ def list_(
             ]
             for row in rows
         ],
-        empty="no jobs",
+        empty=Message("no jobs"),
     )
 
 
@@ -76,19 +78,21 @@ def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> N
             "what": row["title"],
             "kind": row["kind"],
             "state": _state(row),
-            "asked for": f"{when(row['created_at'])} by {row['actor']}",
+            "asked for": Message("{at} by {actor}", at=when(row["created_at"]), actor=row["actor"]),
             "begun": when(row["started_at"]),
             "over": when(row["finished_at"]),
             "took": _took(row),
             "attempt": str(row["attempt"]),
             "step": row["step"] or "-",
-            "bytes": f"{size(row['bytes_done'])} of {size(row['bytes_total'])}",
+            "bytes": Message(
+                "{done} of {total}", done=size(row["bytes_done"]), total=size(row["bytes_total"])
+            ),
             "left": span(row["seconds_left"]),
             "waits for": listed(row["waits_for"]),
         }
     )
     if row["error"]:
-        say(f"error: {row['error']} ({row['error_code']})")
+        say(Message("error: {error} ({code})", error=row["error"], code=row["error_code"]))
     if row["hint"]:
         say(f"  {row['hint']}")
 
@@ -112,7 +116,11 @@ def follow(context: typer.Context, job: JobArgument, as_json: AsJson = False) ->
         row = client.get(at("jobs", job))
         following.follow(client, row["job"], as_json=as_json)
         row = client.get(at("jobs", row["job"]))
-    finish(row, f"{row['title']}: {row['state']}", as_json=as_json)
+    finish(
+        row,
+        Message("{what}: {state}", what=row["title"], state=shown("job", row["state"])),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -122,13 +130,18 @@ def cancel(context: typer.Context, job: JobArgument, as_json: AsJson = False) ->
         row = client.get(at("jobs", job))
         client.post(at("jobs", row["job"], "cancel"))
         row = client.get(at("jobs", row["job"]))
-    finish(row, f"{row['title']}: {row['state']}", as_json=as_json)
+    finish(
+        row,
+        Message("{what}: {state}", what=row["title"], state=shown("job", row["state"])),
+        as_json=as_json,
+    )
 
 
 def _state(row: Mapping[str, Any]) -> str:
     place = row.get("place_in_queue")
-    stuck = " (stuck)" if row.get("stuck_since") else ""
-    return f"{row['state']}{f' (number {place})' if place else ''}{stuck}"
+    stuck = Message(" (stuck)") if row.get("stuck_since") else ""
+    number = Message(" (number {place})", place=place) if place else ""
+    return shown("job", row["state"]) + number + stuck
 
 
 def _took(row: Mapping[str, Any]) -> str:

@@ -14,8 +14,10 @@ from uuid import UUID
 
 import typer
 
-from dozo.model.printable import printable
+from dozo.cli.speech import heading, shown, told, wide
+from dozo.model.message import Message, joined, within
 from dozo.model.progress import Progress
+from dozo.model.words import word
 from dozo.services.work import Unheard, Work
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """A line for people on standard output."""
-    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.write(told(text) + "\n")
 
 
 def finish(done: Any, line: str, *, as_json: bool) -> None:
@@ -89,27 +91,30 @@ def when(instant: datetime | str | None) -> str:
 
 def yes_no(value: object) -> str:
     """A truth for people."""
-    return "yes" if value else "no"
+    return word("yes-no", bool(value))
 
 
 def listed(values: Iterable[object]) -> str:
     """Several values in one cell."""
-    return ", ".join(str(value) for value in values) or "-"
+    return joined(str(value) for value in values) or "-"
 
 
 def copies(found: Mapping[str, str]) -> str:
     """In which state a snapshot is at which site."""
-    return listed(f"{site}: {state}" for site, state in found.items())
+    return listed(f"{site}: {shown('copy', state)}" for site, state in found.items())
 
 
 def span(seconds: float | None) -> str:
     """A length of time for people: ``2.5 hours``."""
     if seconds is None:
         return "-"
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
+    if seconds >= 2 * 86400:
+        return Message("{count:.1f} days", count=seconds / 86400)
+    if seconds >= 2 * 3600:
+        return Message("{count:.1f} hours", count=seconds / 3600)
+    if seconds >= 2 * 60:
+        return Message("{count:.1f} minutes", count=seconds / 60)
+    return Message("{count:.1f} seconds", count=seconds)
 
 
 def short(identifier: str | None) -> str:
@@ -132,9 +137,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(told(heading(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(told(cell)) for cell in row))
     if sys.stdout.isatty():
         Console().print(table, crop=False)
         return
@@ -154,9 +159,10 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Names and values, one a line."""
-    width = max((len(name) for name in facts), default=0)
-    for name, value in facts.items():
-        say(f"{name:<{width}}  {value}")
+    named = [(told(heading(name)), told(value)) for name, value in facts.items()]
+    width = max((wide(name) for name, _ in named), default=0)
+    for name, value in named:
+        say(f"{name}{' ' * (width - wide(name))}  {value}")
 
 
 def cell(value: Any) -> str:
@@ -175,7 +181,10 @@ def show_fields(fields: Mapping[str, Any]) -> None:
     print_facts({name.replace("_", " "): cell(value) for name, value in fields.items()})
 
 
-_NOTES = {"not_clean": "not clean because", "freeze_problem": "not frozen because"}
+_NOTES = {
+    "not_clean": within("heading", "not clean because"),
+    "freeze_problem": within("heading", "not frozen because"),
+}
 
 
 def note_facts(notes: Mapping[str, str]) -> dict[str, str]:
@@ -211,12 +220,12 @@ class _TerminalWork:
     def step(self, text: str) -> None:
         from rich.text import Text
 
-        self._shown.console.print(Text(printable(text)))
+        self._shown.console.print(Text(told(text)))
 
     def bytes_of(self, label: str) -> Progress:
         from rich.markup import escape
 
-        return _Bar(self._shown, self._shown.add_task(escape(label), total=None))
+        return _Bar(self._shown, self._shown.add_task(escape(told(label)), total=None))
 
     def fact(self, name: str, value: object) -> None:
         pass

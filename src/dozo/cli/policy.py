@@ -7,6 +7,7 @@ import typer
 
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, cell, finish, listed, print_json, print_table, say
+from dozo.model.message import Message
 
 app = typer.Typer(help="Policies: what tenants may do.", no_args_is_help=True)
 
@@ -28,7 +29,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
             [name.replace("_", " "), *(cell(row["settings"][name]) for row in found)]
             for name in names
         ],
-        empty="no presets",
+        empty=Message("no presets"),
     )
 
 
@@ -40,11 +41,17 @@ def show(context: typer.Context, tenant: TenantArgument, as_json: AsJson = False
     if as_json:
         print_json(row)
         return
-    say(f"preset {row['preset']}; changed: {listed(row['overrides'])}")
+    say(
+        Message(
+            "preset {preset}; changed: {changed}",
+            preset=row["preset"],
+            changed=listed(row["overrides"]),
+        )
+    )
     print_table(
         ["setting", "value"],
         [[name.replace("_", " "), cell(value)] for name, value in row["settings"].items()],
-        empty="no settings",
+        empty=Message("no settings"),
     )
 
 
@@ -73,14 +80,18 @@ def set_(
             overrides.pop(name, None)
         body = {"preset": preset or found.data["preset"], "overrides": overrides}
         done = client.change("PUT", path, body, read=found)
-    finish(done, f"tenant {tenant} has policy {done['preset']}", as_json=as_json)
+    finish(
+        done,
+        Message("tenant {tenant} has policy {preset}", tenant=tenant, preset=done["preset"]),
+        as_json=as_json,
+    )
 
 
 def _pair(text: str) -> tuple[str, Any]:
     """``NAME=VALUE``; a value is read as JSON where it is JSON, else as text."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+        raise typer.BadParameter(Message("{text!r} is not NAME=VALUE", text=text))
     try:
         return name.strip(), json.loads(value)
     except ValueError:

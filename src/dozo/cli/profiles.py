@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from dozo.cli.errors import ProfilesInvalid, ProfileUnknown
+from dozo.model.message import Message
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -74,7 +75,7 @@ def is_private(url: str) -> bool:
 def save(profile: Profile) -> None:
     """Add a profile, or replace the one of that name."""
     if not _NAME.fullmatch(profile.name):
-        raise typer.BadParameter(f"{profile.name!r} cannot be a profile's name")
+        raise typer.BadParameter(Message("{name!r} cannot be a profile's name", name=profile.name))
     known = _read()
     known[profile.name] = {"url": profile.url, **({"ca": str(profile.ca)} if profile.ca else {})}
     lines = []
@@ -106,7 +107,7 @@ def _read() -> dict[str, dict[str, Any]]:
         raise ProfilesInvalid(str(path), str(error)) from None
     for name, values in found.items():
         if not isinstance(values, dict) or not isinstance(values.get("url"), str):
-            raise ProfilesInvalid(str(path), f"profile {name} has no url")
+            raise ProfilesInvalid(str(path), Message("profile {name} has no url", name=name))
     return found
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from dozo.cli.output import note_facts, print_table, say, short, size
+from dozo.cli.speech import heading, shown, told
+from dozo.model.message import Message, joined
 
 
 class Mode(StrEnum):
@@ -90,13 +92,21 @@ def show_made(made: Mapping[str, Any]) -> None:
             ]
             for one in made["snapshots"]
         ],
-        empty="nothing was taken",
+        empty=Message("nothing was taken"),
     )
     for one in made["left_out"]:
-        say(f"left out: {one['device']} ({one['reason']})")
-    frozen = f", frozen for {made['freeze_ms']} ms" if made["freeze_ms"] is not None else ""
-    say(f"{made['mode']}, {made['consistency']}{frozen}")
+        say(Message("left out: {device} ({reason})", device=one["device"], reason=one["reason"]))
+    frozen = (
+        Message(", frozen for {freeze_ms} ms", freeze_ms=made["freeze_ms"])
+        if made["freeze_ms"] is not None
+        else ""
+    )
+    say(joined([shown("mode", made["mode"]), shown("consistency", made["consistency"])]) + frozen)
     for name, text in note_facts(made.get("notes") or {}).items():
-        say(f"{name}: {text}")
+        say(Message("{name}: {text}", name=told(heading(name)), text=text))
     if made["recovery_point"]:
-        say(f"recovery point {made['name']} ({short(made['recovery_point'])})")
+        say(
+            Message(
+                "recovery point {name} ({id})", name=made["name"], id=short(made["recovery_point"])
+            )
+        )

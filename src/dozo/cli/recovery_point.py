@@ -36,7 +36,8 @@ from dozo.cli.protecting import (
     show_made,
 )
 from dozo.cli.snapshot import show_copied, show_verified
-from dozo.model.counting import counted
+from dozo.cli.speech import shown
+from dozo.model.message import Message, counted
 
 app = typer.Typer(help="Recovery points: a server's volumes at one instant.", no_args_is_help=True)
 
@@ -143,8 +144,8 @@ def show(context: typer.Context, point: PointArgument, as_json: AsJson = False) 
                 short(one["snapshot"]),
                 one["device"],
                 size(one["bytes_volume"]),
-                one["mode"],
-                one["consistency"],
+                shown("mode", one["mode"]),
+                shown("consistency", one["consistency"]),
                 copies(one["copies"]),
             ]
             for one in row["snapshots"]
@@ -154,7 +155,11 @@ def show(context: typer.Context, point: PointArgument, as_json: AsJson = False) 
 
 
 def _complete(row: Mapping[str, Any]) -> str:
-    return "yes" if row["complete"] else f"no: {', '.join(row['missing'])} missing"
+    return (
+        Message("yes")
+        if row["complete"]
+        else Message("no: {names} missing", names=", ".join(row["missing"]))
+    )
 
 
 @app.command()
@@ -199,7 +204,14 @@ def delete(context: typer.Context, point: PointArgument, as_json: AsJson = False
     if as_json:
         print_json({"recovery_point": row["recovery_point"], "deleted": ids})
     else:
-        say(f"recovery point {row['name']}: {counted(len(ids), 'snapshot')} deleted")
+        say(
+            counted(
+                len(ids),
+                "recovery point {name}: {count} snapshot deleted",
+                "recovery point {name}: {count} snapshots deleted",
+                name=row["name"],
+            )
+        )
 
 
 @app.command()
@@ -207,5 +219,10 @@ def undelete(context: typer.Context, point: PointArgument, as_json: AsJson = Fal
     """Bring a deleted recovery point's snapshots back."""
     with client_of(context) as client:
         ids = client.post(at("recovery-points", point, "undelete"))["done"]
-    line = f"recovery point {point}: {counted(len(ids), 'snapshot')} brought back"
+    line = counted(
+        len(ids),
+        "recovery point {name}: {count} snapshot brought back",
+        "recovery point {name}: {count} snapshots brought back",
+        name=point,
+    )
     finish({"undeleted": ids}, line, as_json=as_json)

@@ -22,7 +22,8 @@ from dozo.cli.output import (
     yes_no,
 )
 from dozo.cli.schedule_edit import Server, Tag, Volume, create, edit
-from dozo.model.counting import counted
+from dozo.cli.speech import shown
+from dozo.model.message import Message, counted
 
 app = typer.Typer(
     help="Schedules: snapshots taken and removed by themselves.", no_args_is_help=True
@@ -55,12 +56,12 @@ def list_(
                 f"{row['target_kind']} {row['target_name']}",
                 timings.in_words(row["timing"]),
                 timings.keep_in_words(row["keep"]),
-                row["mode"],
-                when(row["next_at"]) if row["enabled"] else "disabled",
+                shown("mode", row["mode"]),
+                when(row["next_at"]) if row["enabled"] else Message("disabled"),
             ]
             for row in rows
         ],
-        empty="no schedules",
+        empty=Message("no schedules"),
     )
 
 
@@ -79,12 +80,17 @@ def show(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson = F
             "name": row["name"],
             "tenant": row["tenant"],
             "enabled": yes_no(row["enabled"]),
-            "covers": f"{row['target_kind']} {row['target_name']} ({row['covers']} now)",
+            "covers": Message(
+                "{kind} {name} ({covers} now)",
+                kind=shown("target", row["target_kind"]),
+                name=row["target_name"],
+                covers=row["covers"],
+            ),
             "when": timings.in_words(timing),
             "window": _window(timing.get("window")),
-            "put off by at most": f"{timing.get('jitter_seconds', 0)} s",
-            "while one goes on": timing.get("overlap", "skip"),
-            "mode": row["mode"],
+            "put off by at most": Message("{count} s", count=timing.get("jitter_seconds", 0)),
+            "while one goes on": shown("overlap", timing.get("overlap", "skip")),
+            "mode": shown("mode", row["mode"]),
             "keeps": timings.keep_in_words(row["keep"]),
             "hooks": listed(one for one in (row["hook_before"], row["hook_after"]) if one),
             "next run": when(row["next_at"]),
@@ -99,7 +105,7 @@ def delete(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson =
         row = client.get(at("schedules", schedule))
         client.delete(at("schedules", row["schedule"]))
     done = {"schedule": row["schedule"], "deleted": True}
-    finish(done, f"schedule {row['name']} is deleted", as_json=as_json)
+    finish(done, Message("schedule {name} is deleted", name=row["name"]), as_json=as_json)
 
 
 @app.command()
@@ -117,8 +123,10 @@ def disable(context: typer.Context, schedule: ScheduleArgument, as_json: AsJson 
 def _set_enabled(context: typer.Context, schedule: str, *, enabled: bool, as_json: bool) -> None:
     with client_of(context) as client:
         done = client.send("PATCH", at("schedules", schedule), body={"enabled": enabled}).data
-    word = "enabled" if enabled else "disabled"
-    finish(done, f"schedule {done['name']} is {word}", as_json=as_json)
+    word = Message("enabled") if enabled else Message("disabled")
+    finish(
+        done, Message("schedule {name} is {word}", name=done["name"], word=word), as_json=as_json
+    )
 
 
 @app.command()
@@ -178,29 +186,41 @@ def preview(
     if as_json:
         print_json(found)
         return
-    say("the next runs:")
+    say(Message("the next runs:"))
     for one in found["runs"]:
         say(f"  {when(one)}")
-    say(f"kept after {found['days']} days:")
+    say(Message("kept after {days} days:", days=found["days"]))
     for one in found["kept"]:
-        say(f"  {when(one['created_at'])}  {listed(one['reasons'])}")
+        say(f"  {when(one['created_at'])}  {listed(shown('keep', why) for why in one['reasons'])}")
     if found["estimate"]:
         _say_cost(found["estimate"], found["days"])
 
 
 def _say_cost(estimate: Mapping[str, Any], days: int) -> None:
     """What it will cost, as far as earlier snapshots tell."""
-    volumes = counted(estimate["volumes"], "volume")
-    say(f"probable cost here, of {volumes}, {estimate['measured']} of them measured:")
+    volumes = counted(estimate["volumes"], "{count} volume", "{count} volumes")
+    say(
+        Message(
+            "probable cost here, of {volumes}, {measured} of them measured:",
+            volumes=volumes,
+            measured=estimate["measured"],
+        )
+    )
     known = estimate["measured"] > 0
     for words, name in (
-        ("the first run", "first"),
-        ("each run after it", "each_run"),
-        (f"all that is kept after {days} days", "kept"),
+        (Message("the first run"), "first"),
+        (Message("each run after it"), "each_run"),
+        (Message("all that is kept after {days} days", days=days), "kept"),
     ):
         one = estimate[name]
-        text = f"{size(one['low'])} to {size(one['high'])}"
-        say(f"  {words}: {text if known or name == 'first' else 'not known yet'}")
+        text = Message("{low} to {high}", low=size(one["low"]), high=size(one["high"]))
+        say(
+            Message(
+                "  {words}: {value}",
+                words=words,
+                value=text if known or name == "first" else "not known yet",
+            )
+        )
 
 
 def _previewed(
@@ -212,10 +232,14 @@ def _previewed(
     before = client.get(at("schedules", schedule)) if schedule else {}
     timing = when_given.timing(before.get("timing")) or before.get("timing")
     if timing is None:
-        raise typer.BadParameter("name a schedule, or say when: --daily 02:30, for example")
+        raise typer.BadParameter(
+            Message("name a schedule, or say when: --daily 02:30, for example")
+        )
     kept = kept_given.keep(before.get("keep"), when_given.zone) or before.get("keep")
     if kept is None:
-        raise typer.BadParameter("say what to keep: --keep 8 or --keep-daily 7, for example")
+        raise typer.BadParameter(
+            Message("say what to keep: --keep 8 or --keep-daily 7, for example")
+        )
     covers = {before["target_kind"]: before["target"], "tenant": before["tenant"]} if before else {}
     return {"timing": timing, "keep": kept, **covers}
 
@@ -239,13 +263,13 @@ def runs(
             [
                 when(row["planned_at"]),
                 row["target_name"],
-                row["outcome"],
+                shown("run", row["outcome"]),
                 row["reason"] or "-",
                 listed(short(one) for one in row["jobs"]),
             ]
             for row in rows
         ],
-        empty="it has not run yet",
+        empty=Message("it has not run yet"),
     )
 
 
@@ -272,12 +296,20 @@ def run(
     for job in jobs if no_wait else ():
         say(job)
     for done in results.values():
-        say(f"{done['name']}: {counted(len(done['snapshots']), 'snapshot')}, {done['consistency']}")
+        say(
+            counted(
+                len(done["snapshots"]),
+                "{name}: {count} snapshot, {consistency}",
+                "{name}: {count} snapshots, {consistency}",
+                name=done["name"],
+                consistency=shown("consistency", done["consistency"]),
+            )
+        )
 
 
 def _window(window: Any) -> str:
     if not window:
         return "-"
     if window.get("after_seconds"):
-        return f"{window['after_seconds']} s after the planned time"
-    return f"{window['start']} to {window['end']}"
+        return Message("{seconds} s after the planned time", seconds=window["after_seconds"])
+    return Message("{first} to {last}", first=window["start"], last=window["end"])

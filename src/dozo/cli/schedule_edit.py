@@ -8,6 +8,7 @@ from dozo.cli import timings
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, finish, when
 from dozo.cli.protecting import ForceStop, Freeze, HookAfter, HookBefore, ModeOption
+from dozo.model.message import Message
 
 Server = Annotated[str | None, typer.Option(help="The server to cover.")]
 Volume = Annotated[str | None, typer.Option(help="The volume to cover.")]
@@ -75,13 +76,17 @@ def create(
         monthly=keep_monthly, yearly=keep_yearly, min_age=keep_min_age,
     )  # fmt: skip
     if sum(one is not None for one in (server, volume, tag)) != 1:
-        raise typer.BadParameter("give exactly one of --server, --volume and --tag")
+        raise typer.BadParameter(Message("give exactly one of --server, --volume and --tag"))
     timing = when_given.timing()
     kept = kept_given.keep(zone=zone)
     if timing is None:
-        raise typer.BadParameter("say when: --hourly, --daily, --weekly, --monthly or --cron")
+        raise typer.BadParameter(
+            Message("say when: --hourly, --daily, --weekly, --monthly or --cron")
+        )
     if kept is None:
-        raise typer.BadParameter("say what to keep: --keep 8 or --keep-daily 7, for example")
+        raise typer.BadParameter(
+            Message("say what to keep: --keep 8 or --keep-daily 7, for example")
+        )
     body = {
         "name": name, "server": server, "volume": volume, "tag": tag, "tenant": tenant,
         "timing": timing, "keep": kept,
@@ -93,8 +98,12 @@ def create(
     }  # fmt: skip
     with client_of(context) as client:
         made = client.post("/schedules", _given(body))
-    first = when(made["next_at"]) if made["next_at"] else "never: it is disabled"
-    finish(made, f"schedule {made['name']} runs next {first}", as_json=as_json)
+    first = when(made["next_at"]) if made["next_at"] else Message("never: it is disabled")
+    finish(
+        made,
+        Message("schedule {name} runs next {first}", name=made["name"], first=first),
+        as_json=as_json,
+    )
 
 
 def edit(
@@ -165,7 +174,9 @@ def edit(
         path = at("schedules", before["schedule"])
         # What somebody else changed meanwhile must not be undone unseen.
         done = client.change("PATCH", path, _given(body), read=found)
-    line = f"schedule {done['name']} runs next {when(done['next_at'])}"
+    line = Message(
+        "schedule {name} runs next {first}", name=done["name"], first=when(done["next_at"])
+    )
     finish(done, line, as_json=as_json)
 
 

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from dozo.cli.speech import told
+from dozo.model.message import Message
+
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input.")
 ]
@@ -15,8 +18,10 @@ def password(text: str, *, from_stdin: bool) -> str:
     if from_stdin:
         return _line()
     if not sys.stdin.isatty():
-        raise typer.BadParameter("no terminal to ask for the password: use --password-stdin")
-    answer: str = typer.prompt(text, hide_input=True, err=True)
+        raise typer.BadParameter(
+            Message("no terminal to ask for the password: use --password-stdin")
+        )
+    answer: str = typer.prompt(told(text), hide_input=True, err=True)
     return answer
 
 
@@ -25,9 +30,14 @@ def new_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return _line()
     if not sys.stdin.isatty():
-        raise typer.BadParameter("no terminal to ask for the password: use --password-stdin")
+        raise typer.BadParameter(
+            Message("no terminal to ask for the password: use --password-stdin")
+        )
     answer: str = typer.prompt(
-        "New password", hide_input=True, err=True, confirmation_prompt="Once more"
+        told(Message("New password")),
+        hide_input=True,
+        err=True,
+        confirmation_prompt=told(Message("Once more")),
     )
     return answer
 
@@ -35,5 +45,5 @@ def new_password(*, from_stdin: bool) -> str:
 def _line() -> str:
     found = sys.stdin.readline().rstrip("\r\n")
     if not found:
-        raise typer.BadParameter("standard input holds no password")
+        raise typer.BadParameter(Message("standard input holds no password"))
     return found

@@ -23,8 +23,9 @@ from dozo.cli.output import (
     span,
     when,
 )
+from dozo.cli.speech import shown
 from dozo.cli.times import text_of
-from dozo.model.counting import counted
+from dozo.model.message import Message, counted
 from dozo.model.states import Identity, Tracking
 
 app = typer.Typer(help="Servers.", no_args_is_help=True)
@@ -57,15 +58,15 @@ def list_(
         [
             [
                 row["name"],
-                row["state"],
+                shown("server", row["state"]),
                 str(len(row["volumes"])),
                 when(row["newest_recovery_point_at"]),
-                row["tracking"],
+                shown("tracking", row["tracking"]),
                 row["server"],
             ]
             for row in rows
         ],
-        empty="no servers",
+        empty=Message("no servers"),
     )
 
 
@@ -81,9 +82,9 @@ def show(context: typer.Context, server: ServerArgument, as_json: AsJson = False
         {
             "server": row["name"],
             "id": row["server"],
-            "state": row["state"],
+            "state": shown("server", row["state"]),
             "tenant": row["tenant"],
-            "tracking": row["tracking"],
+            "tracking": shown("tracking", row["tracking"]),
             "newest recovery point": when(row["newest_recovery_point_at"]),
         }
     )
@@ -93,7 +94,7 @@ def show(context: typer.Context, server: ServerArgument, as_json: AsJson = False
             [
                 one["name"],
                 one["device"],
-                "root" if one["root"] else "data",
+                shown("volume-role", "root" if one["root"] else "data"),
                 size(one["bytes_volume"]),
                 one["format"],
                 when(one["newest_snapshot_at"]),
@@ -101,7 +102,7 @@ def show(context: typer.Context, server: ServerArgument, as_json: AsJson = False
             ]
             for one in row["volumes"]
         ],
-        empty="no volumes",
+        empty=Message("no volumes"),
     )
 
 
@@ -116,7 +117,7 @@ def protection(context: typer.Context, server: ServerArgument, as_json: AsJson =
     print_facts(
         {
             "server": row["name"],
-            "state": row["state"],
+            "state": shown("protection", row["state"]),
             "because": row["reason"] or "-",
             "protected as of": when(row["stalest_at"]),
         }
@@ -124,10 +125,15 @@ def protection(context: typer.Context, server: ServerArgument, as_json: AsJson =
     print_table(
         ["volume", "state", "newest protected snapshot", "because"],
         [
-            [one["name"], one["state"], when(one["protected_at"]), one["reason"] or "-"]
+            [
+                one["name"],
+                shown("protection", one["state"]),
+                when(one["protected_at"]),
+                one["reason"] or "-",
+            ]
             for one in row["volumes"]
         ],
-        empty="no volumes",
+        empty=Message("no volumes"),
     )
 
 
@@ -180,7 +186,9 @@ def restore(
 ) -> None:
     """Restore a whole server: its definition, all volumes, attached as they were."""
     if sum(bool(one) for one in (recovery_point, server, snapshot)) != 1:
-        raise typer.BadParameter("give exactly one of RECOVERY_POINT, --server and --snapshot")
+        raise typer.BadParameter(
+            Message("give exactly one of RECOVERY_POINT, --server and --snapshot")
+        )
     given = {
         "recovery_point": recovery_point,
         "server": server,
@@ -223,7 +231,13 @@ def start(
     path = at("servers", server, "start")
     body = {"fail_snapshot": fail_snapshot}
     done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
-    finish(done, f"server {done['name']} is {done['state']}", as_json=as_json)
+    finish(
+        done,
+        Message(
+            "server {server} is {state}", server=done["name"], state=shown("server", done["state"])
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -239,7 +253,13 @@ def stop(
     path = at("servers", server, "stop")
     body = {"timeout_seconds": timeout, "force": force}
     done = following.run(context, path, body, as_json=as_json, no_wait=no_wait)
-    finish(done, f"server {done['name']} is {done['state']}", as_json=as_json)
+    finish(
+        done,
+        Message(
+            "server {server} is {state}", server=done["name"], state=shown("server", done["state"])
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -252,7 +272,15 @@ def track(
     """Say whether Dozo may track changes of this server's volumes (checkpoints)."""
     with client_of(context) as client:
         done = client.put(at("servers", server, "tracking"), {"tracking": setting.value})
-    finish(done, f"tracking of server {done['name']} is {done['tracking']}", as_json=as_json)
+    finish(
+        done,
+        Message(
+            "tracking of server {server} is {tracking}",
+            server=done["name"],
+            tracking=shown("tracking", done["tracking"]),
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -267,8 +295,14 @@ def untrack(
     done = following.run(context, path, as_json=as_json, no_wait=no_wait)
     finish(
         done,
-        f"server {done['name']}: {counted(len(done['checkpoints']), 'checkpoint')} and"
-        f" {counted(len(done['bitmaps']), 'bitmap')} removed",
+        Message(
+            "server {server}: {checkpoints} and {bitmaps} removed",
+            server=done["name"],
+            checkpoints=counted(
+                len(done["checkpoints"]), "{count} checkpoint", "{count} checkpoints"
+            ),
+            bitmaps=counted(len(done["bitmaps"]), "{count} bitmap", "{count} bitmaps"),
+        ),
         as_json=as_json,
     )
 
@@ -285,7 +319,11 @@ def tag(
     """Give a server exactly these tags; a schedule can cover all servers with a tag."""
     with client_of(context) as client:
         done = client.put(at("servers", server, "tags"), {"tags": tags or []})
-    finish(done, f"server {done['name']}: {listed(done['tags'])}", as_json=as_json)
+    finish(
+        done,
+        Message("server {server}: {tags}", server=done["name"], tags=listed(done["tags"])),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -298,7 +336,11 @@ def assign(
     """Give a server, with its volumes, to a tenant (operators)."""
     with client_of(context) as client:
         done = client.put(at("servers", server, "tenant"), {"tenant": tenant})
-    finish(done, f"server {done['name']} is {done['tenant']}'s", as_json=as_json)
+    finish(
+        done,
+        Message("server {server} is {tenant}'s", server=done["name"], tenant=done["tenant"]),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -312,21 +354,33 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a stopped server; its snapshots stay, its volumes too unless --volumes is given."""
-    confirmed("deleting server", server, yes=yes)
+    confirmed(Message("deleting server {name}", name=server), server, yes=yes)
     with client_of(context) as client:
         row = client.get(at("servers", server))
         path = at("servers", row["server"])
         done = client.delete(path, volumes=volumes or None, confirm=row["name"])
-    finish(done, f"server {row['name']} is deleted", as_json=as_json)
+    finish(done, Message("server {server} is deleted", server=row["name"]), as_json=as_json)
 
 
 def _show_made(made: Mapping[str, Any], *, as_json: bool) -> None:
-    state = "started" if made["started"] else "ready, stopped"
-    finish(made, f"server {made['name']} ({made['server']}) is {state}", as_json=as_json)
+    state = "started" if made["started"] else Message("ready, stopped")
+    finish(
+        made,
+        Message(
+            "server {server} ({id}) is {state}", server=made["name"], id=made["server"], state=state
+        ),
+        as_json=as_json,
+    )
 
 
 def _say_plan(plan: Mapping[str, Any]) -> None:
-    say(f"server {plan['name']}, identity: {plan['identity']}")
+    say(
+        Message(
+            "server {server}, identity: {identity}",
+            server=plan["name"],
+            identity=shown("identity", plan["identity"]),
+        )
+    )
     print_table(
         ["device", "snapshot", "taken", "size", "image"],
         [
@@ -339,10 +393,10 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
             ]
             for one in plan["volumes"]
         ],
-        empty="no volumes",
+        empty=Message("no volumes"),
     )
     if plan["gap_seconds"]:
-        say(f"The snapshots are {span(plan['gap_seconds'])} apart.")
+        say(Message("The snapshots are {span} apart.", span=span(plan["gap_seconds"])))
     for one in plan["volumes"]:
         if one["warning"]:
             say(f"{one['device']}: {one['warning']}.")

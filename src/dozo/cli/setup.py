@@ -11,6 +11,8 @@ import typer
 
 from dozo.cli.opened import chosen, home_of
 from dozo.cli.output import AsJson, plain, print_facts, print_json, print_table, say
+from dozo.cli.speech import shown, told
+from dozo.model.message import Message
 
 
 class _LogFormat(enum.StrEnum):
@@ -59,13 +61,17 @@ def init(
     home = home_of(context)
     plan = sites.plan_init(
         home=home,
-        name=_asked(name, "--name", "Name of the site", socket.gethostname().partition(".")[0]),
-        vault=_asked(vault, "--vault", "Folder for the backup storage", str(home / "vault")),
+        name=_asked(
+            name, "--name", Message("Name of the site"), socket.gethostname().partition(".")[0]
+        ),
+        vault=_asked(
+            vault, "--vault", Message("Folder for the backup storage"), str(home / "vault")
+        ),
         pool=Path(
             _asked(
                 str(pool) if pool else None,
                 "--pool",
-                "Folder for restored images",
+                Message("Folder for restored images"),
                 str(home / "pool"),
             )
         ),
@@ -90,7 +96,7 @@ def init(
         {
             "site": made.site,
             "home": str(made.home),
-            "vault": made.vault + (" (was there already)" if made.vault_adopted else ""),
+            "vault": made.vault + (Message(" (was there already)") if made.vault_adopted else ""),
             "pool": str(made.pool),
             "keys": str(made.keys),
             "public key": made.public_key,
@@ -99,13 +105,19 @@ def init(
         | ({"operator": first.username, "password in": str(first.password_file)} if first else {})
     )
     say(
-        f"\nKeep a copy of {made.keys} in escrow, away from this host and from the vault:"
-        " without it nothing in the vault can be read, and nobody can make it anew."
+        Message(
+            "\nKeep a copy of {file} in escrow, away from this host and from the vault:"
+            " without it nothing in the vault can be read, and nobody can make it anew.",
+            file=made.keys,
+        )
     )
     say(
-        f"\nNext: `dozo --home {made.home} doctor` says what this host lacks,"
-        f" `dozo --home {made.home} serve` starts the service;"
-        " docs/operations.md says how systemd does."
+        Message(
+            "\nNext: `dozo --home {home} doctor` says what this host lacks,"
+            " `dozo --home {home} serve` starts the service;"
+            " docs/operations.md says how systemd does.",
+            home=made.home,
+        )
     )
 
 
@@ -114,8 +126,8 @@ def _asked(given: str | None, option: str, question: str, proposed: str) -> str:
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise typer.BadParameter("is needed where nobody can be asked", param_hint=option)
-    return str(typer.prompt(question, default=proposed, err=True))
+        raise typer.BadParameter(Message("is needed where nobody can be asked"), param_hint=option)
+    return str(typer.prompt(told(question), default=proposed, err=True))
 
 
 def serve(
@@ -166,8 +178,8 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         print_table(
             ["", "check", "result"],
-            [[one["outcome"], one["name"], one["found"]] for one in results],
-            empty="nothing to check",
+            [[shown("check", one["outcome"]), one["name"], one["found"]] for one in results],
+            empty=Message("nothing to check"),
         )
         for one in results:
             if one["mend"]:

@@ -21,9 +21,11 @@ from dozo.cli.output import (
     short,
     show_one,
     size,
+    yes_no,
 )
-from dozo.model.counting import counted
+from dozo.cli.speech import shown
 from dozo.model.errors import ErrorKind
+from dozo.model.message import Message, counted
 
 app = typer.Typer(help="Sites.", no_args_is_help=True)
 
@@ -46,13 +48,13 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         [
             [
                 row["site"],
-                row["role"],
+                shown("site-role", row["role"]),
                 row["vault"],
                 listed(f"{count} {state}" for state, count in sorted(row["copies"].items())),
             ]
             for row in rows
         ],
-        empty="no sites",
+        empty=Message("no sites"),
     )
 
 
@@ -94,7 +96,9 @@ def add_peer(
     }
     with client_of(context) as client:
         peer = client.post("/site/peers", body)
-    line = f"peer {peer['name']}: its site can read what is stored here from now on"
+    line = Message(
+        "peer {peer}: its site can read what is stored here from now on", peer=peer["name"]
+    )
     finish(peer, line, as_json=as_json)
 
 
@@ -105,7 +109,9 @@ def _key_text(given: str) -> str:
     try:
         return Path(given).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{given} is neither a public key nor a file: {error}") from None
+        raise typer.BadParameter(
+            Message("{given} is neither a public key nor a file: {error}", given=given, error=error)
+        ) from None
 
 
 @app.command("notify-test")
@@ -118,8 +124,8 @@ def notify_test(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         print_table(
             ["address", "taken", "problem"],
-            [[row["address"], "yes" if row["taken"] else "no", row["problem"]] for row in rows],
-            empty="no addresses",
+            [[row["address"], yes_no(row["taken"]), row["problem"]] for row in rows],
+            empty=Message("no addresses"),
         )
     if not all(row["taken"] for row in rows):
         raise typer.Exit(EXIT_CODES[ErrorKind.UNAVAILABLE])
@@ -145,7 +151,7 @@ def sync(
             "not readable here": str(done["catalog"]["unreadable"]),
             "verified now": str(done["verified_count"]),
             "hypervisor": done["inventory"],
-            **{f"peer {name}": state for name, state in done["peers"].items()},
+            **{Message("peer {peer}", peer=name): state for name, state in done["peers"].items()},
         }
     )
 
@@ -183,13 +189,13 @@ def _show_retention(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> Non
                 one["of"],
                 str(len(one["keep"])),
                 listed(short(snapshot) for snapshot in one["delete"]),
-                f"nothing goes: {one['refused']}"
+                Message("nothing goes: {reason}", reason=shown("retention-refused", one["refused"]))
                 if one["refused"]
-                else listed(sorted(set(one["delete"].values()))),
+                else listed(shown("delete", why) for why in sorted(set(one["delete"].values()))),
             ]
             for one in found
         ],
-        empty="no scheduled snapshots",
+        empty=Message("no scheduled snapshots"),
     )
 
 
@@ -221,7 +227,11 @@ def scrub(
     """Read everything in this site's vault back; exit code 5 while damage remains."""
     body = {} if repair_from is None else {"repair_from": repair_from}
     done = following.run(context, "/site/scrub", body, as_json=as_json, no_wait=no_wait)
-    line = f"{size(done['bytes_read'])} in {done['packs_read']} packs read, no damage remains"
+    line = Message(
+        "{size} in {packs} packs read, no damage remains",
+        size=size(done["bytes_read"]),
+        packs=done["packs_read"],
+    )
     finish(done, line, as_json=as_json)
 
 
@@ -238,9 +248,11 @@ def rebuild(
     body = {"peer": source, "verify": verify}
     if dry_run:
         plan = following.plan(context, "/site/rebuild", body)
-        line = (
-            f"missing here: {counted(len(plan['snapshots_missing']), 'snapshot')},"
-            f" of volumes of {size(plan['bytes_volume_missing'])} altogether"
+        line = counted(
+            len(plan["snapshots_missing"]),
+            "missing here: {count} snapshot, of volumes of {size} altogether",
+            "missing here: {count} snapshots, of volumes of {size} altogether",
+            size=size(plan["bytes_volume_missing"]),
         )
         finish(plan, line, as_json=as_json)
         return
@@ -253,7 +265,11 @@ def rebuild(
             "from": done["source"],
             "snapshots before": str(done["snapshots_before"]),
             "snapshots now": str(done["snapshots_after"]),
-            "copied": f"{size(done['bytes_copied'])} in {done['seconds']:.1f} s",
+            "copied": Message(
+                "{size} in {seconds:.1f} s",
+                size=size(done["bytes_copied"]),
+                seconds=done["seconds"],
+            ),
             "not readable here": str(done["catalog"]["unreadable"]),
             "verified now": str(done["verified_count"]),
         }

@@ -37,8 +37,9 @@ from dozo.cli.protecting import (
     capture_body,
     show_made,
 )
+from dozo.cli.speech import shown
 from dozo.cli.volume import ImageFormat
-from dozo.model.counting import counted
+from dozo.model.message import Message, counted
 
 app = typer.Typer(help="Snapshots of single volumes.", no_args_is_help=True)
 
@@ -110,12 +111,12 @@ def list_(
                 row["device"] or "-",
                 when(row["created_at"]),
                 size(row["bytes_volume"]),
-                row["consistency"] or "-",
+                shown("consistency", row["consistency"] or "-"),
                 copies(row["copies"]),
             ]
             for row in rows
         ],
-        empty="no snapshots",
+        empty=Message("no snapshots"),
     )
 
 
@@ -138,11 +139,13 @@ def show(context: typer.Context, snapshot: SnapshotArgument, as_json: AsJson = F
             "size": size(view["bytes_volume"]),
             "server": view["server"] or "-",
             "volume": f"{view['volume'] or '-'} ({view['device'] or '-'})",
-            "mode": view["mode"] or "-",
-            "consistency": view["consistency"] or "-",
-            "frozen for": f"{view['freeze_ms']} ms" if view["freeze_ms"] is not None else "-",
+            "mode": shown("mode", view["mode"] or "-"),
+            "consistency": shown("consistency", view["consistency"] or "-"),
+            "frozen for": Message("{freeze_ms} ms", freeze_ms=view["freeze_ms"])
+            if view["freeze_ms"] is not None
+            else "-",
             **note_facts(view["notes"]),
-            "read in full": view["full_reason_words"] or "no",
+            "read in full": view["full_reason_words"] or Message("no"),
             "read, stored": f"{size(view['bytes_read'])}, {size(view['bytes_stored'])}",
             "recovery point": view["recovery_point"] or "-",
             "origin": view["origin"],
@@ -177,10 +180,15 @@ def show_verified(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     print_table(
         ["snapshot", "name", "state", "verified"],
         [
-            [short(one["snapshot"]), one["name"], one["state"], when(one["verified_at"])]
+            [
+                short(one["snapshot"]),
+                one["name"],
+                shown("copy", one["state"]),
+                when(one["verified_at"]),
+            ]
             for one in rows
         ],
-        empty="nothing to verify",
+        empty=Message("nothing to verify"),
     )
 
 
@@ -206,12 +214,20 @@ def show_copied(done: Mapping[str, Any], *, as_json: bool) -> None:
         print_json(done)
         return
     say(
-        f"{counted(len(done['snapshots']), 'snapshot')} copied to {done['target']}"
-        f" ({len(done['already_there'])} there already);"
-        f" {size(done['bytes_copied'])} sent in {done['seconds']:.1f} s"
+        counted(
+            len(done["snapshots"]),
+            "{count} snapshot copied to {target} ({there} there already);"
+            " {size} sent in {seconds:.1f} s",
+            "{count} snapshots copied to {target} ({there} there already);"
+            " {size} sent in {seconds:.1f} s",
+            target=done["target"],
+            there=len(done["already_there"]),
+            size=size(done["bytes_copied"]),
+            seconds=done["seconds"],
+        )
     )
     for snapshot, reason in done["skipped"].items():
-        say(f"{short(snapshot)} was not copied: {reason}")
+        say(Message("{snapshot} was not copied: {reason}", snapshot=short(snapshot), reason=reason))
 
 
 @app.command()
@@ -224,9 +240,10 @@ def delete(
     """Delete snapshots; until they are pruned, `undelete` brings them back."""
     with client_of(context) as client:
         ids = list(dict.fromkeys(client.get(at("snapshots", one))["snapshot"] for one in snapshot))
-        count = confirmed_count(len(ids), "snapshots", yes=yes)
+        count = confirmed_count(len(ids), Message("snapshots"), yes=yes)
         client.post("/snapshots/delete", {"snapshots": ids, "confirm_count": count})
-    finish({"deleted": ids}, f"{counted(len(ids), 'snapshot')} deleted", as_json=as_json)
+    line = counted(len(ids), "{count} snapshot deleted", "{count} snapshots deleted")
+    finish({"deleted": ids}, line, as_json=as_json)
 
 
 @app.command()
@@ -234,7 +251,8 @@ def undelete(context: typer.Context, snapshot: SnapshotArguments, as_json: AsJso
     """Bring deleted snapshots back."""
     with client_of(context) as client:
         ids = client.post("/snapshots/undelete", {"snapshots": snapshot})["done"]
-    finish({"undeleted": ids}, f"{counted(len(ids), 'snapshot')} brought back", as_json=as_json)
+    line = counted(len(ids), "{count} snapshot brought back", "{count} snapshots brought back")
+    finish({"undeleted": ids}, line, as_json=as_json)
 
 
 @app.command()
@@ -258,8 +276,13 @@ def restore(
         done = _written_on_host(context, snapshot, out, format.value, force=force, as_json=as_json)
     finish(
         done,
-        f"{done.path}: {size(done.bytes_volume)}, {size(done.bytes_written)} written"
-        f" in {done.seconds:.1f} s",
+        Message(
+            "{path}: {size}, {written} written in {seconds:.1f} s",
+            path=done.path,
+            size=size(done.bytes_volume),
+            written=size(done.bytes_written),
+            seconds=done.seconds,
+        ),
         as_json=as_json,
     )
 

@@ -18,6 +18,7 @@ from dozo.cli.output import (
     size,
     when,
 )
+from dozo.model.message import Message
 
 app = typer.Typer(help="Templates, made from root volumes' snapshots.", no_args_is_help=True)
 
@@ -38,7 +39,14 @@ def create(
     if as_json:
         print_json(made)
     else:
-        say(f"template {made['name']} ({short(made['template'])}), {size(made['bytes_volume'])}")
+        say(
+            Message(
+                "template {name} ({id}), {size}",
+                name=made["name"],
+                id=short(made["template"]),
+                size=size(made["bytes_volume"]),
+            )
+        )
 
 
 @app.command("list")
@@ -62,7 +70,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
             ]
             for row in rows
         ],
-        empty="no templates",
+        empty=Message("no templates"),
     )
 
 
@@ -97,4 +105,4 @@ def delete(context: typer.Context, template: TemplateArgument, as_json: AsJson =
     if as_json:
         print_json({"template": row["template"], "deleted": True})
     else:
-        say(f"template {row['name']} is deleted")
+        say(Message("template {name} is deleted", name=row["name"]))

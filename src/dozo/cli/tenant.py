@@ -6,6 +6,7 @@ import typer
 
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, cell, finish, print_json, print_table, show_one
+from dozo.model.message import Message
 
 app = typer.Typer(help="Tenants: who owns servers and snapshots.", no_args_is_help=True)
 
@@ -29,11 +30,11 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
                 cell(row["policy_overrides"]),
                 str(row["servers"]),
                 str(row["users"]),
-                "disabled" if row["disabled"] else "enabled",
+                Message("disabled") if row["disabled"] else Message("enabled"),
             ]
             for row in rows
         ],
-        empty="no tenants",
+        empty=Message("no tenants"),
     )
 
 
@@ -58,7 +59,7 @@ def create(
     body = {"name": tenant} if policy is None else {"name": tenant, "policy": policy}
     with client_of(context) as client:
         done = client.post("/tenants", body)
-    finish(done, f"tenant {tenant} is there", as_json=as_json)
+    finish(done, Message("tenant {tenant} is there", tenant=tenant), as_json=as_json)
 
 
 @app.command()
@@ -66,7 +67,7 @@ def disable(context: typer.Context, tenant: TenantArgument, as_json: AsJson = Fa
     """Shut a tenant's users and tokens out; its snapshots stay, its schedules rest."""
     with client_of(context) as client:
         done = client.post(at("tenants", tenant, "disable"))
-    finish(done, f"tenant {tenant} is disabled", as_json=as_json)
+    finish(done, Message("tenant {tenant} is disabled", tenant=tenant), as_json=as_json)
 
 
 @app.command()
@@ -74,7 +75,7 @@ def enable(context: typer.Context, tenant: TenantArgument, as_json: AsJson = Fal
     """Let a tenant in again."""
     with client_of(context) as client:
         done = client.post(at("tenants", tenant, "enable"))
-    finish(done, f"tenant {tenant} is enabled", as_json=as_json)
+    finish(done, Message("tenant {tenant} is enabled", tenant=tenant), as_json=as_json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dozo.cli.times import clock_time, seconds_of
+from dozo.model.message import Message
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WINDOW = re.compile(r"(\d{1,2}:\d\d)-(\d{1,2}:\d\d)")
@@ -84,7 +85,9 @@ class TimingGiven:
         if kind is None and not rest:
             return None
         if kind is None and before is None:
-            raise typer.BadParameter("say when: --hourly, --daily, --weekly, --monthly or --cron")
+            raise typer.BadParameter(
+                Message("say when: --hourly, --daily, --weekly, --monthly or --cron")
+            )
         shared = ("zone", "window", "jitter_seconds", "overlap")
         old = dict(before or {})
         kept = {name: old[name] for name in shared if name in old} if kind else old
@@ -107,7 +110,7 @@ class TimingGiven:
         ]
         if len(given) > 1:
             raise typer.BadParameter(
-                "give one of --hourly, --daily, --weekly, --monthly and --cron"
+                Message("give one of --hourly, --daily, --weekly, --monthly and --cron")
             )
         return given[0] if given else None
 
@@ -177,7 +180,9 @@ def _weekly(text: str | None) -> dict[str, Any] | None:
         return None
     *days, moment = (part.strip().lower() for part in text.split(","))
     if not days or any(day not in _DAYS for day in days):
-        raise typer.BadParameter(f"{text!r} is not days and a time, such as mon,thu,02:30")
+        raise typer.BadParameter(
+            Message("{text!r} is not days and a time, such as mon,thu,02:30", text=text)
+        )
     hour, minute = clock_time(moment)
     return {"kind": "weekly", "weekdays": days, "hour": hour, "minute": minute}
 
@@ -188,7 +193,9 @@ def _monthly(text: str | None) -> dict[str, Any] | None:
     day, _, moment = text.partition(",")
     day = day.strip().lower()
     if day != "last" and not day.isdigit():
-        raise typer.BadParameter(f"{text!r} is not a day and a time, such as 1,02:30")
+        raise typer.BadParameter(
+            Message("{text!r} is not a day and a time, such as 1,02:30", text=text)
+        )
     hour, minute = clock_time(moment)
     return {"kind": "monthly", "day": day if day == "last" else int(day),
             "hour": hour, "minute": minute}  # fmt: skip
@@ -206,24 +213,15 @@ def _window(text: str) -> dict[str, Any] | None:
 
 def in_words(timing: Mapping[str, Any]) -> str:
     """When a schedule runs, in a line."""
-    moment = f"{timing.get('hour', 0):02}:{timing.get('minute', 0):02}"
-    said = {
-        "hourly": f"hourly at :{timing.get('minute', 0):02}",
-        "daily": f"daily at {moment}",
-        "weekly": f"{','.join(timing.get('weekdays', ()))} at {moment}",
-        "monthly": f"monthly, {_day(timing.get('day'))}, at {moment}",
-        "cron": f"cron {timing.get('cron')}",
-    }
-    return f"{said[timing['kind']]} {timing.get('zone', 'UTC')}"
+    from dozo.model.timing import timing_from_json
+    from dozo.model.timing_words import timing_in_words
 
-
-def _day(day: object) -> str:
-    return "last day" if day == "last" else f"day {day}"
+    return timing_in_words(timing_from_json(timing))
 
 
 def keep_in_words(keep: Mapping[str, Any]) -> str:
     """How many generations are kept, in a line."""
-    if keep.get("count"):
-        return f"{keep['count']} generations"
-    periods = ("hourly", "daily", "weekly", "monthly", "yearly")
-    return ", ".join(f"{keep[one]} {one}" for one in periods if keep.get(one)) or "-"
+    from dozo.model import timing_words
+    from dozo.model.retention import keep_from_json
+
+    return timing_words.keep_in_words(keep_from_json(keep)) if keep else "-"

@@ -7,6 +7,7 @@ import typer
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, finish, listed, print_json, print_table, say, when, yes_no
 from dozo.cli.times import text_of
+from dozo.model.message import Message
 
 app = typer.Typer(help="Tokens: what programs log in with.", no_args_is_help=True)
 
@@ -36,7 +37,7 @@ def list_(context: typer.Context, user: OfUser = None, as_json: AsJson = False) 
             ]
             for row in rows
         ],
-        empty="no tokens",
+        empty=Message("no tokens"),
     )
 
 
@@ -65,7 +66,7 @@ def create(
         print_json(done)
         return
     say(done["token"])
-    say("Keep it in a safe place: it is not shown again.")
+    say(Message("Keep it in a safe place: it is not shown again."))
 
 
 @app.command()
@@ -79,4 +80,6 @@ def revoke(
     path = at("users", user, "tokens", token) if user else at("tokens", token)
     with client_of(context) as client:
         done = client.delete(path)
-    finish(done or {"prefix": token}, f"token {token} is revoked", as_json=as_json)
+    finish(
+        done or {"prefix": token}, Message("token {token} is revoked", token=token), as_json=as_json
+    )

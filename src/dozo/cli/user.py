@@ -8,6 +8,8 @@ import typer
 from dozo.cli.client import at, client_of
 from dozo.cli.output import AsJson, finish, print_json, print_table, show_one, when, yes_no
 from dozo.cli.secrets_asked import PasswordStdin, new_password
+from dozo.cli.speech import shown
+from dozo.model.message import Message
 
 app = typer.Typer(help="Users: people, their roles and their tenants.", no_args_is_help=True)
 
@@ -44,14 +46,14 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
             [
                 row["username"],
                 row["display_name"] or "-",
-                row["role"],
+                shown("role", row["role"]),
                 row["tenant"] or "-",
                 yes_no(row["active"]),
                 when(row["last_login"]),
             ]
             for row in rows
         ],
-        empty="no users",
+        empty=Message("no users"),
     )
 
 
@@ -93,7 +95,15 @@ def create(
     }
     with client_of(context) as client:
         done = client.post("/users", body)
-    finish(done, f"user {done['username']} is there, as {done['role']}", as_json=as_json)
+    finish(
+        done,
+        Message(
+            "user {user} is there, as {role}",
+            user=done["username"],
+            role=shown("role", done["role"]),
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -119,7 +129,7 @@ def edit(
     path = at("users", user)
     with client_of(context) as client:
         done = client.change("PATCH", path, body, read=client.send("GET", path))
-    finish(done, f"user {user} is changed", as_json=as_json)
+    finish(done, Message("user {user} is changed", user=user), as_json=as_json)
 
 
 @app.command()
@@ -127,7 +137,7 @@ def disable(context: typer.Context, user: UserArgument, as_json: AsJson = False)
     """Shut a user out, with all tokens; nothing of the user's is deleted."""
     with client_of(context) as client:
         done = client.post(at("users", user, "disable"))
-    finish(done, f"user {user} is disabled", as_json=as_json)
+    finish(done, Message("user {user} is disabled", user=user), as_json=as_json)
 
 
 @app.command()
@@ -135,7 +145,7 @@ def enable(context: typer.Context, user: UserArgument, as_json: AsJson = False) 
     """Let a user in again."""
     with client_of(context) as client:
         done = client.post(at("users", user, "enable"))
-    finish(done, f"user {user} is enabled", as_json=as_json)
+    finish(done, Message("user {user} is enabled", user=user), as_json=as_json)
 
 
 @app.command()
@@ -149,4 +159,4 @@ def password(
     body = {"password": new_password(from_stdin=password_stdin)}
     with client_of(context) as client:
         done = client.post(at("users", user, "password"), body)
-    finish(done, f"the password of {user} is set", as_json=as_json)
+    finish(done, Message("the password of {user} is set", user=user), as_json=as_json)

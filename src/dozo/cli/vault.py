@@ -20,8 +20,8 @@ from dozo.cli.output import (
     when,
 )
 from dozo.cli.output import progress as shown_progress
-from dozo.model.counting import counted
 from dozo.model.errors import ErrorKind
+from dozo.model.message import Message, counted
 from dozo.model.progress import Progress
 
 app = typer.Typer(help="Image files and a vault, without any service.", no_args_is_help=True)
@@ -59,15 +59,17 @@ def init(
     from dozo.services import image_backup
 
     if chunk_bytes is not None and chunk_bytes & (chunk_bytes - 1):
-        raise typer.BadParameter(f"{chunk_bytes} is not a power of two")
+        raise typer.BadParameter(
+            Message("{chunk_bytes} is not a power of two", chunk_bytes=chunk_bytes)
+        )
     done = image_backup.init(vault, keys, chunk_bytes=chunk_bytes, level=level)
     if as_json:
         print_json(done)
         return
-    say(f"made vault {done.vault[:12]} at {done.url}")
-    say(f"its key is in {done.keys_file}: keep a copy of it in a safe place,")
-    say("without it nothing in the vault can be read")
-    say(f"the public half is in {done.public_key_file}")
+    say(Message("made vault {vault} at {url}", vault=done.vault[:12], url=done.url))
+    say(Message("its key is in {file}: keep a copy of it in a safe place,", file=done.keys_file))
+    say(Message("without it nothing in the vault can be read"))
+    say(Message("the public half is in {file}", file=done.public_key_file))
 
 
 @app.command()
@@ -84,7 +86,13 @@ def grant(
     if as_json:
         print_json(done)
     else:
-        say(f"site {done.site[:12]} can open the vault ({done.tenants} tenants were new to it)")
+        say(
+            Message(
+                "site {site} can open the vault ({tenants} tenants were new to it)",
+                site=done.site[:12],
+                tenants=done.tenants,
+            )
+        )
 
 
 @app.command()
@@ -110,7 +118,7 @@ def backup(
     """Store an image as a new snapshot; only what the vault lacks is stored."""
     from dozo.services import image_backup
 
-    with _progress(f"backing up {name}", as_json=as_json) as progress:
+    with _progress(Message("backing up {name}", name=name), as_json=as_json) as progress:
         done = image_backup.backup(
             vault,
             keys,
@@ -127,8 +135,14 @@ def backup(
         return
     say(f"snapshot {done.snapshot}")
     say(
-        f"{size(done.bytes_volume)} volume, {size(done.bytes_read)} read,"
-        f" {size(done.bytes_new)} new, {size(done.bytes_stored)} stored, {done.seconds:.1f} s"
+        Message(
+            "{volume} volume, {read} read, {new} new, {stored} stored, {seconds:.1f} s",
+            volume=size(done.bytes_volume),
+            read=size(done.bytes_read),
+            new=size(done.bytes_new),
+            stored=size(done.bytes_stored),
+            seconds=done.seconds,
+        )
     )
 
 
@@ -152,7 +166,14 @@ def restore(
     if as_json:
         print_json(done)
     else:
-        say(f"wrote {size(done.bytes_written)} of data to {output} in {done.seconds:.1f} s")
+        say(
+            Message(
+                "wrote {written} of data to {output} in {seconds:.1f} s",
+                written=size(done.bytes_written),
+                output=output,
+                seconds=done.seconds,
+            )
+        )
 
 
 @app.command("list")
@@ -181,7 +202,7 @@ def list_(
             ]
             for row in found
         ],
-        empty="no snapshots",
+        empty=Message("no snapshots"),
     )
 
 
@@ -202,7 +223,9 @@ def undelete(
     """Bring deleted snapshots back."""
     from dozo.services import image_backup
 
-    _changed(image_backup.undelete(vault, keys, snapshots), "brought back", as_json=as_json)
+    _changed(
+        image_backup.undelete(vault, keys, snapshots), Message("brought back"), as_json=as_json
+    )
 
 
 @app.command()
@@ -223,11 +246,18 @@ def prune(
     if as_json:
         print_json(done)
         return
-    verb = "would free" if done.dry_run else "freed"
+    verb = Message("would free") if done.dry_run else "freed"
     say(
-        f"{verb} {size(done.bytes_freed)}: {done.snapshots_purged} snapshots,"
-        f" {done.packs_removed} packs removed, {done.packs_rewritten} rewritten;"
-        f" {size(done.bytes_kept)} stay"
+        Message(
+            "{verb} {freed}: {snapshots} snapshots, {removed} packs removed,"
+            " {rewritten} rewritten; {kept} stay",
+            verb=verb,
+            freed=size(done.bytes_freed),
+            snapshots=done.snapshots_purged,
+            removed=done.packs_removed,
+            rewritten=done.packs_rewritten,
+            kept=size(done.bytes_kept),
+        )
     )
 
 
@@ -251,16 +281,26 @@ def scrub(
     else:
         print_facts(
             {
-                "read": f"{size(done.bytes_read)}, {done.packs_read} packs,"
-                f" {done.objects_read} other objects",
+                "read": Message(
+                    "{read}, {packs} packs, {others} other objects",
+                    read=size(done.bytes_read),
+                    packs=done.packs_read,
+                    others=done.objects_read,
+                ),
                 "mended": str(done.repaired),
                 "damage": str(len(done.findings)) if done.findings else "none",
             }
         )
         for finding in done.findings:
-            say(f"damaged: {finding.key}: {finding.problem}")
+            say(Message("damaged: {key}: {problem}", key=finding.key, problem=finding.problem))
         for snapshot, chunks in sorted(done.snapshots_touched.items()):
-            say(f"touches snapshot {snapshot} ({chunks} chunks cannot be read)")
+            say(
+                Message(
+                    "touches snapshot {snapshot} ({chunks} chunks cannot be read)",
+                    snapshot=snapshot,
+                    chunks=chunks,
+                )
+            )
     return 0 if done.is_clean else EXIT_CODES[ErrorKind.DAMAGED]
 
 
@@ -283,12 +323,17 @@ def copy(
         print_json(done)
         return
     say(
-        f"copied {counted(len(done.copied), 'snapshot')} ({size(done.bytes_copied)})"
-        f" in {done.seconds:.1f} s;"
-        f" {len(done.already_there)} were there"
+        counted(
+            len(done.copied),
+            "copied {count} snapshot ({size}) in {seconds:.1f} s; {there} were there",
+            "copied {count} snapshots ({size}) in {seconds:.1f} s; {there} were there",
+            size=size(done.bytes_copied),
+            seconds=done.seconds,
+            there=len(done.already_there),
+        )
     )
     for snapshot, reason in sorted(done.skipped.items()):
-        say(f"left out {short(snapshot)}: {reason}")
+        say(Message("left out {snapshot}: {reason}", snapshot=short(snapshot), reason=reason))
 
 
 @app.command()
@@ -304,9 +349,18 @@ def stats(vault: VaultUrl, as_json: AsJson = False) -> None:
         {
             "vault": done.vault_id,
             "chunk size": size(done.chunk_bytes),
-            "snapshots": f"{done.snapshots} ({done.deleted_snapshots} deleted, not yet pruned)",
+            "snapshots": Message(
+                "{snapshots} ({deleted} deleted, not yet pruned)",
+                snapshots=done.snapshots,
+                deleted=done.deleted_snapshots,
+            ),
             "protected": size(done.bytes_protected),
-            "stored": f"{size(done.bytes_stored)} in {done.packs} packs, {done.frames} frames",
+            "stored": Message(
+                "{stored} in {packs} packs, {frames} frames",
+                stored=size(done.bytes_stored),
+                packs=done.packs,
+                frames=done.frames,
+            ),
         }
     )
 
@@ -330,4 +384,4 @@ def _changed(names: list[str], verb: str, *, as_json: bool) -> None:
     for name in names:
         say(f"{verb} {name}")
     if not names:
-        say("nothing to do")
+        say(Message("nothing to do"))

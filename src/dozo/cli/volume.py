@@ -20,6 +20,8 @@ from dozo.cli.output import (
     size,
     when,
 )
+from dozo.cli.speech import shown
+from dozo.model.message import Message
 
 app = typer.Typer(help="Volumes.", no_args_is_help=True)
 
@@ -54,15 +56,17 @@ def list_(
                 row["name"],
                 row["server"] or "-",
                 row["device"] or "-",
-                "root" if row["root"] else "data",
+                shown("volume-role", "root" if row["root"] else "data"),
                 size(row["bytes_volume"]),
-                f"restoring ({row['state']})" if row["restoring"] else row["state"],
+                Message("restoring ({state})", state=shown("volume", row["state"]))
+                if row["restoring"]
+                else shown("volume", row["state"]),
                 when(row["newest_snapshot_at"]),
                 row["volume"],
             ]
             for row in rows
         ],
-        empty="no volumes",
+        empty=Message("no volumes"),
     )
 
 
@@ -78,19 +82,32 @@ def show(context: typer.Context, volume: VolumeArgument, as_json: AsJson = False
         {
             "volume": row["name"],
             "id": row["volume"],
-            "state": row["state"],
+            "state": shown("volume", row["state"]),
             "server": row["server"] or "-",
-            "device": f"{row['device'] or '-'} ({row['bus'] or '-'},"
-            f" serial {row['serial'] or '-'})",
-            "kind": "root" if row["root"] else "data",
+            "device": Message(
+                "{device} ({bus}, serial {serial})",
+                device=row["device"] or "-",
+                bus=row["bus"] or "-",
+                serial=row["serial"] or "-",
+            ),
+            "kind": shown("volume-role", "root" if row["root"] else "data"),
             "size": size(row["bytes_volume"]),
             "image": f"{row['path'] or '-'} ({row['format'] or '-'})",
             "made of": row["origin_snapshot"] or "-",
-            "snapshots": f"{row['snapshots']}, newest {when(row['newest_snapshot_at'])}",
+            "snapshots": Message(
+                "{snapshots}, newest {at}",
+                snapshots=row["snapshots"],
+                at=when(row["newest_snapshot_at"]),
+            ),
         }
     )
     if row["restoring"]:
-        say(f"It is being restored to snapshot {row['restoring']} and not complete.")
+        say(
+            Message(
+                "It is being restored to snapshot {snapshot} and not complete.",
+                snapshot=row["restoring"],
+            )
+        )
 
 
 @app.command()
@@ -115,8 +132,16 @@ def create(
         print_json(made)
         return
     volume_size = size(made["bytes_volume"])
-    say(f"volume {made['name']} ({made['volume']}) is at {made['path']}, {volume_size}")
-    say(f"Attach it with: dozo volume attach {made['name']} SERVER")
+    say(
+        Message(
+            "volume {name} ({id}) is at {path}, {size}",
+            name=made["name"],
+            id=made["volume"],
+            path=made["path"],
+            size=volume_size,
+        )
+    )
+    say(Message("Attach it with: dozo volume attach {name} SERVER", name=made["name"]))
 
 
 @app.command()
@@ -133,7 +158,12 @@ def attach(
     body = {"server": server, "device": device, "bus": bus, "serial": serial}
     with client_of(context) as client:
         done = client.post(at("volumes", volume, "attach"), body)
-    line = f"volume {done['volume']} is {done['server']}'s {done['device']}"
+    line = Message(
+        "volume {volume} is {server}'s {device}",
+        volume=done["volume"],
+        server=done["server"],
+        device=done["device"],
+    )
     finish(done, line, as_json=as_json)
 
 
@@ -147,7 +177,9 @@ def detach(
     """Detach a volume from a server; unmount it in the guest before."""
     with client_of(context) as client:
         done = client.post(at("volumes", volume, "detach"), {"server": server})
-    line = f"volume {done['volume']} is detached from {done['server']}"
+    line = Message(
+        "volume {volume} is detached from {server}", volume=done["volume"], server=done["server"]
+    )
     finish(done, line, as_json=as_json)
 
 
@@ -170,7 +202,7 @@ def restore(
     What is there now is kept in a safety snapshot first; only what differs is written.
     """
     if (snapshot is None) == (not resume and not go_back) or (resume and go_back):
-        raise typer.BadParameter("give exactly one of SNAPSHOT, --resume and --go-back")
+        raise typer.BadParameter(Message("give exactly one of SNAPSHOT, --resume and --go-back"))
     body: dict[str, object] = {"snapshot": snapshot} if snapshot else {}
     if resume or go_back:
         body["resume" if resume else "go_back"] = True
@@ -180,9 +212,21 @@ def restore(
         print_json(done)
         return
     written = size(done["bytes_written"])
-    say(f"volume {done['volume']} is at snapshot {done['snapshot']} again; {written}")
+    say(
+        Message(
+            "volume {volume} is at snapshot {snapshot} again; {written}",
+            volume=done["volume"],
+            snapshot=done["snapshot"],
+            written=written,
+        )
+    )
     if done["safety_snapshot"]:
-        say(f"What was there before is kept as snapshot {done['safety_snapshot']}.")
+        say(
+            Message(
+                "What was there before is kept as snapshot {snapshot}.",
+                snapshot=done["safety_snapshot"],
+            )
+        )
 
 
 @app.command()
@@ -193,8 +237,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a volume that Dozo made and that is attached to nothing; its snapshots stay."""
-    confirmed("deleting volume", volume, yes=yes)
+    confirmed(Message("deleting volume {name}", name=volume), volume, yes=yes)
     with client_of(context) as client:
         row = client.get(at("volumes", volume))
         done = client.delete(at("volumes", row["volume"]), confirm=row["name"])
-    finish(done, f"volume {row['name']} is deleted", as_json=as_json)
+    finish(done, Message("volume {volume} is deleted", volume=row["name"]), as_json=as_json)

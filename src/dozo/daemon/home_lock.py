@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from dozo.daemon.errors import ServiceRuns, WorkerRuns
+from dozo.model.message import Message
 
 SERVE = "serve.lock"
 WORKER = "worker.lock"
@@ -46,7 +47,7 @@ def _take(path: Path) -> tuple[int | None, str]:
     except BlockingIOError:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         os.close(descriptor)
-        return None, f" (process {holder})" if holder.isdigit() else ""
+        return None, Message(" (process {holder})", holder=holder) if holder.isdigit() else ""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor, ""

@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from dozo.daemon.errors import ListenFailed, ListenOpen, TlsUnusable
+from dozo.model.message import Message
 from dozo.services.settings import Settings, SettingsInvalid
 
 SOCKET_NAME = "api.sock"
@@ -19,7 +20,9 @@ def network_address(settings: Settings) -> tuple[str, int]:
     host, colon, port = settings.listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         path = str(settings.home / "dozo.toml")
-        raise SettingsInvalid(path, "service.listen must be HOST:PORT, such as 127.0.0.1:8790")
+        raise SettingsInvalid(
+            path, Message("service.listen must be HOST:PORT, such as 127.0.0.1:8790")
+        )
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104
 
 
@@ -47,7 +50,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is None or key is None:
-        raise TlsUnusable(str(certificate), str(key), "it needs both")
+        raise TlsUnusable(str(certificate), str(key), Message("it needs both"))
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
@@ -101,5 +104,7 @@ def _short(path: Path) -> str:
     """The path as ``bind`` takes it; a home may lie deeper than the 107 bytes that it allows."""
     text = str(path)
     if len(os.fsencode(text)) > 107:
-        raise OSError(errno.ENAMETOOLONG, "the home's path is too long for a socket (107 bytes)")
+        raise OSError(
+            errno.ENAMETOOLONG, Message("the home's path is too long for a socket (107 bytes)")
+        )
     return text

@@ -18,6 +18,7 @@ from dozo.hypervisor.errors import (
     AgentRefused,
 )
 from dozo.model import clock
+from dozo.model.message import Message
 
 DEFAULT_TIMEOUT_S = 5
 
@@ -237,7 +238,7 @@ def wait_agent(host: Host, server: str, *, timeout_s: float) -> None:
             agent.ping()
         except (AgentAbsent, AgentHung) as error:
             if clock.monotonic() >= deadline:
-                reason = getattr(error, "reason", "it does not answer in time")
+                reason = getattr(error, "reason", Message("it does not answer in time"))
                 raise AgentAbsent(server=server, reason=reason) from error
             clock.sleep(0.5)
         else:

@@ -19,6 +19,7 @@ from dozo.hypervisor.errors import (
 )
 from dozo.hypervisor.inventory import disk_uses
 from dozo.model import clock
+from dozo.model.message import Message
 
 DEFAULT_BUS = "virtio"
 
@@ -48,12 +49,12 @@ def attach(host: Host, server: str, disk: DiskAttachment) -> str:
     for use in disk_uses(host):
         if os.path.realpath(use.path) == real:
             raise AlreadyAttached(path=disk.path, server=use.server, device=use.device)
-    with translated(host, "read the definition of", name):
+    with translated(host, Message("read the definition of"), name):
         taken = {device_of(element) for tree in _trees(domain) for element in tree}
     if disk.device in taken:
         raise DeviceTaken(server=name, device=disk.device)
     device: str = disk.device or free_device(disk.bus, taken)
-    with translated(host, f"attach {disk.path} to", name):
+    with translated(host, Message("attach {path} to", path=disk.path), name):
         text = ET.tostring(disk_element(disk, device), encoding="unicode")
         domain.attachDeviceFlags(text, _flags(domain))
     return device
@@ -67,7 +68,7 @@ def detach(host: Host, server: str, device: str, *, timeout_s: float = 60) -> No
     """
     domain = host.domain(server)
     name = domain.name()
-    with translated(host, "read the definition of", name):
+    with translated(host, Message("read the definition of"), name):
         here = [_find(tree, device) for tree in _trees(domain)]
         known = tuple(sorted({device_of(each) for tree in _trees(domain) for each in tree}))
     if not any(element is not None for element in here):
@@ -75,7 +76,7 @@ def detach(host: Host, server: str, device: str, *, timeout_s: float = 60) -> No
     if domain.isActive() and here[0] is not None:
         _detach_running(domain, device, timeout_s)
     if domain.isPersistent():
-        with translated(host, f"detach {device} from", name):
+        with translated(host, Message("detach {device} from", device=device), name):
             inactive = parse_xml(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             element = _find(inactive.findall("devices/disk"), device)
             if element is not None:
@@ -112,7 +113,9 @@ def _detach_running(domain: Any, device: str, timeout_s: float) -> None:
                 return
             if error.get_error_code() not in _MAY_COME_YET:
                 raise LibvirtFailed(
-                    action=f"detach {device} from", server=domain.name(), reason=message(error)
+                    action=Message("detach {device} from", device=device),
+                    server=domain.name(),
+                    reason=message(error),
                 ) from error
             # An earlier request is still with the guest.
             asked = True

@@ -10,6 +10,7 @@ import libvirt
 
 from dozo.hypervisor.disks import device_of, parse_xml
 from dozo.model import clock
+from dozo.model.message import Message
 
 _ABORT_LIMIT_S = 30.0
 
@@ -112,12 +113,12 @@ def other_job(domain: Any, devices: Iterable[str]) -> str | None:
     info = domain.jobStats(0)
     if info.get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
         operation = info.get("operation", libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN)
-        return _OPERATIONS.get(operation, "another operation")
+        return _OPERATIONS.get(operation, Message("another operation"))
     if socket_of_job(domain) is not None:
-        return "a backup"
+        return Message("a backup")
     for device in devices:
         if domain.blockJobInfo(device, 0):
-            return f"a block job on {device}"
+            return Message("a block job on {device}", device=device)
     return None
 
 
@@ -128,12 +129,12 @@ _NO_JOB = (
 )
 
 _OPERATIONS = {
-    libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP: "a backup",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN: "a migration",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: "a migration",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT: "a libvirt snapshot",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT: "a libvirt snapshot's revert",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE: "a save",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP: "a dump",
-    libvirt.VIR_DOMAIN_JOB_OPERATION_START: "its start",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP: Message("a backup"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN: Message("a migration"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: Message("a migration"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT: Message("a libvirt snapshot"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT: Message("a libvirt snapshot's revert"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE: Message("a save"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP: Message("a dump"),
+    libvirt.VIR_DOMAIN_JOB_OPERATION_START: Message("its start"),
 }

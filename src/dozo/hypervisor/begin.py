@@ -35,6 +35,7 @@ from dozo.hypervisor.live import DiskPlan, LiveCapture, LiveExport, LiveSettings
 from dozo.hypervisor.note import CaptureNote, Stage
 from dozo.hypervisor.watchdog_pipe import WatchdogPipe
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Consistency
 
 
@@ -73,7 +74,7 @@ class _Beginning:
         self.unmounted = unmounted
         self.info = server_info(host, server)
         self.domain = host.domain(self.info.uuid)
-        with translated(host, "read the definition of", self.info.name):
+        with translated(host, Message("read the definition of"), self.info.name):
             self.definition = parse_xml(self.domain.XMLDesc(0))
 
     def run(self) -> LiveCapture:
@@ -100,14 +101,16 @@ class _Beginning:
             disk = self.info.disk(plan.device)
             reason = disk.refused_reason or disk.excluded_reason
             if reason is None and plan.track and not disk.trackable:
-                reason = f"its format {disk.format} cannot keep track of changes"
+                reason = Message(
+                    "its format {format} cannot keep track of changes", format=disk.format
+                )
             if reason is not None:
                 raise DiskRefused(server=self.info.name, device=plan.device, reason=reason)
 
     def wait_until_free(self) -> None:
         deadline = clock.monotonic() + self.settings.busy_wait_s
         while True:
-            with translated(self.host, "look for jobs of", self.info.name):
+            with translated(self.host, Message("look for jobs of"), self.info.name):
                 job = other_job(self.domain, [plan.device for plan in self.disks])
             if job is None:
                 return
@@ -149,7 +152,9 @@ class _Beginning:
         )
         lock = notes.take_lock(note.path_in(settings.note_dir))
         if lock is None:
-            raise CaptureFailed(server=self.info.name, reason=f"note {capture} is locked")
+            raise CaptureFailed(
+                server=self.info.name, reason=Message("note {capture} is locked", capture=capture)
+            )
         notes.write(note, settings.note_dir)
         return note, lock
 
@@ -228,7 +233,7 @@ class _Instant:
         if self.settings.freeze is Freeze.OFF:
             return Consistency.CRASH, self.begin_job()
         if self.info.state == "paused":
-            self.times = FreezeTimes(problem="the server is paused")
+            self.times = FreezeTimes(problem=Message("the server is paused"))
             return Consistency.CRASH, self.begin_job()
         return self.fix_frozen()
 

@@ -12,6 +12,7 @@ from dozo.hypervisor.errors import AgentError, ServerUnknown
 from dozo.hypervisor.note import CaptureNote, Stage
 from dozo.hypervisor.tracking import StaleBitmap
 from dozo.model import clock
+from dozo.model.message import Message, joined
 
 _THAW_TIMEOUT_S = 5
 
@@ -31,9 +32,14 @@ class CleanReport:
     stale_bitmaps: tuple[StaleBitmap, ...]
 
     def __str__(self) -> str:
-        what = ", ".join(self.found) or "nothing but its note"
-        still = "" if self.thawed else "; a watchdog goes on thawing the guest"
-        return f"an interrupted capture of server {self.server} was undone: {what}{still}"
+        what = joined(self.found) or Message("nothing but its note")
+        still = "" if self.thawed else Message("; a watchdog goes on thawing the guest")
+        return Message(
+            "an interrupted capture of server {server} was undone: {what}{still}",
+            server=self.server,
+            what=what,
+            still=still,
+        )
 
 
 def try_thaw(host: Host, note: CaptureNote) -> bool:
@@ -63,7 +69,7 @@ def thaw_within(host: Host, note: CaptureNote, limit_s: float) -> bool:
 def runs_on(host: Host, note: CaptureNote) -> bool:
     """Whether the very run of the server that was captured is still on."""
     try:
-        with translated(host, "look after", note.server):
+        with translated(host, Message("look after"), note.server):
             domain = host.connection.lookupByUUIDString(note.server_uuid)
             return bool(domain.isActive()) and domain.ID() == note.domain_id
     except ServerUnknown:
@@ -82,11 +88,11 @@ def clean_up(
     thawed = note.stage is not Stage.FREEZING
     if not thawed and thaw_limit_s is not None:
         thawed = thaw_within(host, note, thaw_limit_s)
-        found.append("frozen guest")
+        found.append(Message("frozen guest"))
     stale = _clean_server(host, note, found)
     directory = Path(note.scratch)
     if directory.exists():
-        found.append("scratch files")
+        found.append(Message("scratch files"))
         scratch.remove(directory)
     if thawed:
         notes.remove(note, note_dir)
@@ -101,13 +107,13 @@ def clean_up(
 
 def _clean_server(host: Host, note: CaptureNote, found: list[str]) -> tuple[StaleBitmap, ...]:
     try:
-        with translated(host, "clean up after the capture of", note.server):
+        with translated(host, Message("clean up after the capture of"), note.server):
             domain = host.connection.lookupByUUIDString(note.server_uuid)
             if domain.isActive():
                 if end_job(domain, note.socket):
-                    found.append("backup job")
+                    found.append(Message("backup job"))
                 if note.was_running and resume_after_io_error(domain):
-                    found.append("paused guest")
+                    found.append(Message("paused guest"))
         if note.stage is Stage.FINISHED:
             return tracking.delete_superseded(host, note.server_uuid)
         if note.checkpoint is None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from dozo.hypervisor.errors import LibvirtFailed, LibvirtUnavailable, ServerUnknown
+from dozo.model.message import Message
 
 DEFAULT_URI = "qemu:///system"
 
@@ -147,7 +148,7 @@ class Host:
 
     def server_names(self) -> tuple[str, ...]:
         """The names of all servers, sorted."""
-        with translated(self, "list the servers of", self.uri):
+        with translated(self, Message("list the servers of"), self.uri):
             return tuple(sorted(domain.name() for domain in self._connection.listAllDomains()))
 
     def qemu_user(self) -> tuple[int, int] | None:

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from dozo.model.message import Message
+
 # Formats whose dirty bitmaps live in the image and survive a restart of QEMU.
 TRACKABLE_FORMATS = frozenset({"qcow2"})
 
 _READABLE_KINDS = frozenset({"file", "block", "network", "volume"})
 
 _UNREADABLE_KINDS = {
-    "vhostuser": "it is a vhost-user disk, which QEMU cannot read",
-    "nvme": "it is passed through to the guest (nvme)",
-    "vhostvdpa": "it is passed through to the guest (vhost-vdpa)",
+    "vhostuser": Message("it is a vhost-user disk, which QEMU cannot read"),
+    "nvme": Message("it is passed through to the guest (nvme)"),
+    "vhostvdpa": Message("it is passed through to the guest (vhost-vdpa)"),
 }
 
 
@@ -132,14 +134,14 @@ def _refused_reason(
     element: ET.Element, path: str | None, used_elsewhere: Mapping[str, str]
 ) -> str | None:
     if element.get("device", "disk") == "lun":
-        return "it is passed through to the guest"
+        return Message("it is passed through to the guest")
     kind = element.get("type", "file")
     if kind not in _READABLE_KINDS:
-        return _UNREADABLE_KINDS.get(kind, f"its kind {kind} is not supported")
+        return _UNREADABLE_KINDS.get(kind, Message("its kind {kind} is not supported", kind=kind))
     if element.find("transient") is not None:
-        return "it is transient: what the guest writes is thrown away"
+        return Message("it is transient: what the guest writes is thrown away")
     if path is not None and path in used_elsewhere:
-        return f"it is shared with running server {used_elsewhere[path]}"
+        return Message("it is shared with running server {server}", server=used_elsewhere[path])
     return None
 
 

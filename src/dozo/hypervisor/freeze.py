@@ -9,6 +9,7 @@ from typing import TypeVar
 from dozo.hypervisor.agent import GuestAgent
 from dozo.hypervisor.errors import AgentError, AgentRefused
 from dozo.model import clock
+from dozo.model.message import Message
 
 _THAW_TIMEOUT_S = 5
 _THAW_LIMIT_S = 10.0
@@ -100,9 +101,12 @@ def _thaw(agent: GuestAgent) -> tuple[int | None, bool]:
 
 def _problem(count: int, thawed_count: int | None, freeze_s: float, limit_s: float) -> str | None:
     if count == 0:
-        return "the agent froze no file system"
+        return Message("the agent froze no file system")
     if freeze_s >= limit_s:
-        return f"the instant took {freeze_s:.1f} s, longer than the guest may stay frozen"
+        return Message(
+            "the instant took {seconds:.1f} s, longer than the guest may stay frozen",
+            seconds=freeze_s,
+        )
     if thawed_count == 0:
-        return "the guest was thawed by something else before the instant"
+        return Message("the guest was thawed by something else before the instant")
     return None

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 from dozo.hypervisor.agent import GuestDevice
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import DiskInfo, device_of, parse_xml
+from dozo.model.message import Message
 
 Pci = tuple[int, int, int, int]
 
@@ -29,7 +30,7 @@ class GuestDisks:
     def of(cls, host: Host, server: str) -> "GuestDisks":
         """Read the places from the running server's definition."""
         domain = host.domain(server)
-        with translated(host, "read the definition of", server):
+        with translated(host, Message("read the definition of"), server):
             return cls.from_definition(parse_xml(domain.XMLDesc(0)))
 
     @classmethod

@@ -9,6 +9,7 @@ from dozo.hypervisor.disks import DiskInfo
 from dozo.hypervisor.errors import AgentError, DiskInUse, NotKnownUnmounted
 from dozo.hypervisor.guest_disks import GuestDisks
 from dozo.hypervisor.inventory import ServerInfo
+from dozo.model.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class UnmountedCheck:
     ) -> bool:
         inside = self._guest_disks.name_of(disk, devices)
         if inside is None:
-            return self._rely_on_statement(disk, "its guest does not say which disk it is")
+            return self._rely_on_statement(disk, Message("its guest does not say which disk it is"))
         family = descendants(inside, devices)
         for use in uses:
             if use.device in family:
@@ -90,7 +91,10 @@ def descendants(name: str, devices: Sequence[GuestDevice]) -> frozenset[str]:
 
 def _mounts(file_systems: Iterable[GuestFileSystem]) -> list[Use]:
     return [
-        Use(device=device.name, holder=f"{each.kind} mounted at {each.mount_point}")
+        Use(
+            device=device.name,
+            holder=Message("{kind} mounted at {place}", kind=each.kind, place=each.mount_point),
+        )
         for each in file_systems
         for device in each.devices
     ]
@@ -102,7 +106,7 @@ def _swaps(agent: GuestAgent, devices: Sequence[GuestDevice]) -> list[Use]:
         return []
     lines = agent.read_file("/proc/swaps").splitlines()[1:]
     return [
-        Use(device=fields[0], holder=f"swap on {fields[0]}")
+        Use(device=fields[0], holder=Message("swap on {device}", device=fields[0]))
         for line in lines
         if (fields := line.split()) and fields[1] == "partition"
     ]
@@ -111,7 +115,7 @@ def _swaps(agent: GuestAgent, devices: Sequence[GuestDevice]) -> list[Use]:
 def _holders(devices: Iterable[GuestDevice]) -> list[Use]:
     """What is built on disks and partitions, such as a volume group that is active."""
     return [
-        Use(device=below, holder=f"{each.name} is built on {below}")
+        Use(device=below, holder=Message("{name} is built on {below}", name=each.name, below=below))
         for each in devices
         if not each.is_partition
         for below in each.built_on

@@ -15,6 +15,7 @@ from dozo.hypervisor.disks import DiskInfo, device_of, disks_of, parse_xml, sour
 from dozo.hypervisor.errors import DeviceUnknown
 from dozo.hypervisor.metadata import ServerMetadata, from_definition
 from dozo.hypervisor.qemu_user import PROBE_PREFIX
+from dozo.model.message import Message
 from dozo.model.states import Consistency, Tracking
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -93,7 +94,7 @@ class DiskUse:
 def servers(host: Host) -> list[ServerInfo]:
     """All servers of the host, sorted by name; Dozo's own short-lived probes are none."""
     uses = disk_uses(host)
-    with translated(host, "list the servers of", host.uri):
+    with translated(host, Message("list the servers of"), host.uri):
         domains = host.connection.listAllDomains()
     found = []
     for domain in domains:
@@ -117,7 +118,7 @@ def server(host: Host, name: str) -> ServerInfo:
 
 def disk_uses(host: Host) -> list[DiskUse]:
     """Every disk of every server, with whether a running server writes to it."""
-    with translated(host, "list the servers of", host.uri):
+    with translated(host, Message("list the servers of"), host.uri):
         domains = host.connection.listAllDomains()
     found: list[DiskUse] = []
     for domain in domains:
@@ -192,12 +193,12 @@ def _describe(host: Host, domain: Any, uses: Iterable[DiskUse]) -> ServerInfo:
 def _not_clean(domain: Any, name: str, state: tuple[int, int]) -> str:
     """Why a server's last run cannot be said to have ended with the guest's own shutdown."""
     if state[0] != libvirt.VIR_DOMAIN_SHUTOFF:
-        return "it is not stopped"
+        return Message("it is not stopped")
     if domain.hasManagedSaveImage():
-        return "a managed-save image holds what the guest has not written yet"
+        return Message("a managed-save image holds what the guest has not written yet")
     if state[1] != libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN:
         # Also after a restart of libvirt, which then no longer knows.
-        return "libvirt has not seen it shut down"
+        return Message("libvirt has not seen it shut down")
     return last_run.doubt(last_run.read_log(name), domain.UUIDString())
 
 

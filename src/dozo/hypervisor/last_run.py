@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from dozo.model.message import Message
+
 LOG_ROOT = Path("/var/log/libvirt/qemu")
 
 # Enough for the end of a run; a run whose beginning lies further back is not identified.
@@ -24,21 +26,21 @@ def doubt(log: str, uuid: str) -> str:
     """
     _, begin, run = log.rpartition(_BEGIN)
     if not begin:
-        return "QEMU's log does not show its last run"
+        return Message("QEMU's log does not show its last run")
     if f"-uuid {uuid}" not in run:
-        return "QEMU's log is of another server"
+        return Message("QEMU's log is of another server")
     ends = [found["reason"] for found in _END.finditer(run)]
     if ends != ["shutdown"]:
-        return "QEMU's log does not say that it was shut down"
+        return Message("QEMU's log does not say that it was shut down")
     signals = list(_SIGNAL.finditer(run))
     for found in signals:
         who = Path(found["who"] or "").name
         if who not in _OURS:
-            by = found["who"] or f"process {found['pid'] or 'unknown'}"
-            return f"QEMU was ended from outside, by {by}"
+            by = found["who"] or Message("process {pid}", pid=found["pid"] or "unknown")
+            return Message("QEMU was ended from outside, by {by}", by=by)
     if not signals:
         # libvirt keeps QEMU from ending by itself, so that it was told to by its monitor.
-        return "QEMU ended without libvirt"
+        return Message("QEMU ended without libvirt")
     return ""
 
 

@@ -31,6 +31,7 @@ from dozo.hypervisor.note import CaptureNote, Stage
 from dozo.hypervisor.tracking import StaleBitmap
 from dozo.hypervisor.watchdog_pipe import WatchdogPipe
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Consistency
 
 _CHECK_EVERY_S = 0.25
@@ -205,12 +206,12 @@ class LiveCapture:
             lost = self._job_lost()
         except libvirt.libvirtError as error:
             if is_gone(error):
-                return ServerStopped(server=self.server, reason="it no longer exists")
+                return ServerStopped(server=self.server, reason=Message("it no longer exists"))
             if not self._host.is_alive():
                 return LibvirtUnavailable(uri=self._host.uri, reason=message(error))
             return BackupJobGone(server=self.server, reason=message(error))
         if lost is None and not self._watchdog.is_alive():
-            return WatchdogFailed(server=self.server, reason="it ended")
+            return WatchdogFailed(server=self.server, reason=Message("it ended"))
         return lost
 
     def _job_lost(self) -> CaptureLost | None:
@@ -220,7 +221,7 @@ class LiveCapture:
         if domain.ID() != self._note.domain_id:
             return ServerStopped(server=self.server, reason=_why_stopped(domain))
         if not has_job:
-            return BackupJobGone(server=self.server, reason="somebody ended it")
+            return BackupJobGone(server=self.server, reason=Message("somebody ended it"))
         return None
 
 
@@ -228,15 +229,15 @@ def _why_stopped(domain: Any) -> str:
     """libvirt's reason for the stop, in a word; *restarted* if it runs again."""
     state, reason = domain.state()
     if state != libvirt.VIR_DOMAIN_SHUTOFF:
-        return "it was restarted"
-    return _SHUTOFF_REASONS.get(reason, "for an unknown reason")
+        return Message("it was restarted")
+    return _SHUTOFF_REASONS.get(reason, Message("for an unknown reason"))
 
 
 _SHUTOFF_REASONS = {
-    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "it was shut down",
-    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "it was forced off",
-    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "QEMU was killed or crashed",
-    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "QEMU was killed or crashed",
-    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: "it moved to another host",
-    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: "it was saved",
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Message("it was shut down"),
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: Message("it was forced off"),
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: Message("QEMU was killed or crashed"),
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: Message("QEMU was killed or crashed"),
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: Message("it moved to another host"),
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Message("it was saved"),
 }

@@ -26,6 +26,7 @@ from dozo.hypervisor.errors import (
 )
 from dozo.hypervisor.inventory import state_of
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Identity
 
 _POLL_S = 0.1
@@ -148,7 +149,7 @@ def destroy(host: Host, server: str) -> None:
         domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
     except libvirt.libvirtError:
         if _is_on(host, domain, name):
-            with translated(host, "force off", name):
+            with translated(host, Message("force off"), name):
                 domain.destroy()
     deadline = clock.monotonic() + _FORCED_LIMIT_S
     while _is_on(host, domain, name) and clock.monotonic() < deadline:
@@ -182,7 +183,7 @@ def _is_on(host: Host, domain: Any, name: str) -> bool:
     except libvirt.libvirtError as error:
         if is_gone(error):
             return False
-        with translated(host, "look after", name):
+        with translated(host, Message("look after"), name):
             raise
 
 
@@ -192,7 +193,7 @@ def _press_power_button(host: Host, domain: Any, name: str) -> None:
     except libvirt.libvirtError as error:
         # Between the guest's last word and QEMU's end it runs no more, but is still on.
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID and not is_gone(error):
-            with translated(host, "shut down", name):
+            with translated(host, Message("shut down"), name):
                 raise
 
 
@@ -223,7 +224,9 @@ def _write_tpm(root: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = root / name
         if not path.resolve().is_relative_to(root.resolve()):
-            raise OSError(f"the TPM state names a file outside its directory: {name}")
+            raise OSError(
+                Message("the TPM state names a file outside its directory: {name}", name=name)
+            )
         if not path.parent.exists():
             path.parent.mkdir(mode=0o700)
             if owner is not None:

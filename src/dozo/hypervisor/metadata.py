@@ -14,6 +14,7 @@ import libvirt
 
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import parse_xml
+from dozo.model.message import Message
 from dozo.model.states import Tracking
 
 NAMESPACE = "urn:dozo:server:1"
@@ -57,7 +58,7 @@ def read(host: Host, server: str) -> ServerMetadata:
     """A server's metadata as its definition on disk has it."""
     domain = host.domain(server)
     flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
-    with translated(host, "read the definition of", server):
+    with translated(host, Message("read the definition of"), server):
         return from_definition(parse_xml(domain.XMLDesc(flags)))
 
 
@@ -140,7 +141,7 @@ def _write(host: Host, server: str, metadata: ServerMetadata) -> None:
     for each in element.iter():
         each.tag = each.tag.rpartition("}")[2]
     text = None if metadata == ServerMetadata() else ET.tostring(element, encoding="unicode")
-    with translated(host, "write the metadata of", server):
+    with translated(host, Message("write the metadata of"), server):
         flags = 0
         if domain.isPersistent():
             flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG

@@ -13,6 +13,7 @@ from dozo.hypervisor.disks import parse_xml, source_path
 from dozo.hypervisor.errors import ServerRunning, ServerStarted, StandstillUnproven
 from dozo.hypervisor.inventory import state_of
 from dozo.model import clock
+from dozo.model.message import Message
 
 _CHECK_EVERY_S = 0.25
 # libvirt sends events from another thread than answers; one may come this much later.
@@ -80,7 +81,7 @@ class OfflineWatch:
     def _find_failure(self) -> ServerStarted | StandstillUnproven | None:
         connection = self._host.connection
         if not self._host.is_alive():
-            return StandstillUnproven(server=self.server, reason="libvirt went away")
+            return StandstillUnproven(server=self.server, reason=Message("libvirt went away"))
         try:
             active = connection.lookupByUUIDString(self._uuid).isActive()
         except libvirt.libvirtError as error:

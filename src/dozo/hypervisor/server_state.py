@@ -12,6 +12,7 @@ import libvirt
 
 from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import parse_xml
+from dozo.model.message import Message
 
 TPM_ROOT = Path("/var/lib/libvirt/swtpm")
 NVRAM_ROOT = Path("/var/lib/libvirt/qemu/nvram")
@@ -43,7 +44,7 @@ class ServerState:
 def read_state(host: Host, server: str) -> ServerState:
     """Read a server's state, running or stopped."""
     domain = host.domain(server)
-    with translated(host, "read the state of", server):
+    with translated(host, Message("read the state of"), server):
         secure = libvirt.VIR_DOMAIN_XML_SECURE
         if domain.isPersistent():
             definition = domain.XMLDesc(secure | libvirt.VIR_DOMAIN_XML_INACTIVE)

@@ -15,6 +15,7 @@ from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.disks import TRACKABLE_FORMATS, parse_xml
 from dozo.hypervisor.inventory import server as server_info
 from dozo.model.change_token import BitmapState
+from dozo.model.message import Message
 
 CHECKPOINT_PREFIX = "dozo-"
 
@@ -69,7 +70,7 @@ def is_ours(name: str) -> bool:
 def checkpoints(host: Host, server: str) -> list[Checkpoint]:
     """All checkpoints of a server, the oldest first."""
     domain = host.domain(server)
-    with translated(host, "list the checkpoints of", server):
+    with translated(host, Message("list the checkpoints of"), server):
         # Topological: parents come before children, where times may be equal.
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL
         return [_describe(each) for each in domain.listAllCheckpoints(flags)]
@@ -78,7 +79,7 @@ def checkpoints(host: Host, server: str) -> list[Checkpoint]:
 def live_bitmaps(host: Host, server: str) -> dict[str, tuple[BitmapState, ...]]:
     """The bitmaps in a running server's images by image path, as QEMU has them."""
     domain = host.domain(server)
-    with translated(host, "look for bitmaps of", server):
+    with translated(host, Message("look for bitmaps of"), server):
         found = qmp.bitmaps(domain)
     states: dict[str, tuple[BitmapState, ...]] = {}
     for each in found:
@@ -92,7 +93,7 @@ def live_bitmaps(host: Host, server: str) -> dict[str, tuple[BitmapState, ...]]:
 def live_internal_snapshots(host: Host, server: str) -> dict[str, tuple[str, ...]]:
     """The internal snapshots in a running server's images by image path."""
     domain = host.domain(server)
-    with translated(host, "look for internal snapshots of", server):
+    with translated(host, Message("look for internal snapshots of"), server):
         return qmp.internal_snapshots(domain)
 
 
@@ -103,7 +104,7 @@ def delete_checkpoint(host: Host, server: str, name: str) -> tuple[StaleBitmap, 
     them are returned.
     """
     domain = host.domain(server)
-    with translated(host, f"delete checkpoint {name} of", server):
+    with translated(host, Message("delete checkpoint {name} of", name=name), server):
         return _delete(domain, name)
 
 
@@ -122,7 +123,7 @@ def remove_orphan_bitmaps(host: Host, server: str) -> tuple[str, ...]:
     """Remove Dozo's bitmaps without a checkpoint from a running server's images."""
     domain = host.domain(server)
     known = {each.name for each in checkpoints(host, server)}
-    with translated(host, "remove the bitmaps of", server):
+    with translated(host, Message("remove the bitmaps of"), server):
         orphans = [
             each
             for each in qmp.bitmaps(domain)

@@ -30,6 +30,7 @@ from dozo.hypervisor.connection import Host, translated
 from dozo.hypervisor.errors import HypervisorError
 from dozo.hypervisor.note import CaptureNote
 from dozo.model import clock
+from dozo.model.message import Message
 
 _TICK_S = 0.2
 _RETRY_S = 2.0
@@ -102,7 +103,7 @@ class Watchdog:
             return
         # Said first: whoever then finds the job gone knows why.
         say(f"scratch-full {now.used_bytes} {now.free_bytes}")
-        with translated(self.host, "end the capture of", self.note.server):
+        with translated(self.host, Message("end the capture of"), self.note.server):
             domain = self.host.connection.lookupByUUIDString(self.note.server_uuid)
             end_job(domain, self.note.socket)
             if self.note.was_running:

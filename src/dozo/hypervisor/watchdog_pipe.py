@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dozo.hypervisor.errors import WatchdogFailed
 from dozo.model import clock
+from dozo.model.message import Message
 
 _READY_LIMIT_S = 30.0
 _EXIT_LIMIT_S = 10.0
@@ -33,7 +34,7 @@ class WatchdogPipe:
             start_new_session=True,
         )
         if self._process.stdin is None or self._process.stdout is None:
-            raise WatchdogFailed(server=server, reason="it has no pipes")
+            raise WatchdogFailed(server=server, reason=Message("it has no pipes"))
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         try:
             self.wait_for("ready", _READY_LIMIT_S)
@@ -60,7 +61,9 @@ class WatchdogPipe:
         while answer not in self._seen:
             left_s = deadline - clock.monotonic()
             if left_s <= 0:
-                raise WatchdogFailed(server=self._server, reason=f"it did not say {answer}")
+                raise WatchdogFailed(
+                    server=self._server, reason=Message("it did not say {answer}", answer=answer)
+                )
             if not self._read(left_s):
                 raise WatchdogFailed(server=self._server, reason=self._ending())
 
@@ -123,8 +126,8 @@ class WatchdogPipe:
         try:
             status = self._process.wait(1.0)
         except subprocess.TimeoutExpired:
-            return "it does not answer"
-        return f"it ended with status {status}"
+            return Message("it does not answer")
+        return Message("it ended with status {status}", status=status)
 
     def _close_pipes(self) -> None:
         for pipe in (self._stdin, self._stdout):

@@ -21,6 +21,7 @@ from dozo.jobs.ends import STATE_OF_END, STATE_OF_STATUS, End, RunState
 from dozo.jobs.errors import JobsUnavailable, NameInvalid
 from dozo.jobs.logs import keep_logging_ours
 from dozo.model import clock
+from dozo.model.message import Message
 
 APPLICATION: Final = "dozo"
 SCHEMA: Final = "dbos"
@@ -85,8 +86,8 @@ class JobClient:
 
     def submit_later(self, job_id: str, queue: str, delay_s: float) -> None:
         """The same, but nobody takes the job before ``delay_s`` seconds have passed."""
-        check_name("a job", job_id)
-        check_name("a queue", queue)
+        check_name(Message("a job"), job_id)
+        check_name(Message("a queue"), queue)
         self.submit_run(job_id, queue, run=1, delay_s=delay_s)
 
     def submit_run(self, job_id: str, queue: str, *, run: int, delay_s: float) -> None:

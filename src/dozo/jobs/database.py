@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from dozo.jobs.errors import JobsUnavailable
+from dozo.model.message import Message
 
 
 def shown(database: str) -> str:
@@ -34,7 +35,7 @@ def sqlite_path(database: str) -> Path | None:
     if backend == "sqlite" and url.database and url.database != ":memory:":
         return Path(url.database)
     raise JobsUnavailable(
-        database=shown(database), reason="neither an SQLite file nor a PostgreSQL database"
+        database=shown(database), reason=Message("neither an SQLite file nor a PostgreSQL database")
     )
 
 

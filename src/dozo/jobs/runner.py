@@ -37,6 +37,7 @@ from dozo.jobs.errors import (
 from dozo.jobs.executor_lock import ExecutorLock, hold
 from dozo.jobs.logs import keep_logging_ours
 from dozo.model import clock
+from dozo.model.message import Message
 
 POLL_S: Final = 0.25
 MAX_ATTEMPTS: Final = 3
@@ -133,9 +134,11 @@ class JobRunner:
         ``adopt_after_s``: see :meth:`adopt_dead`.
         Raises :class:`NameInvalid`, :class:`JobsUnavailable`.
         """
-        self.executor = check_name("an executor", executor)
+        self.executor = check_name(Message("an executor"), executor)
         self.version = version
-        self.queues = {check_name("a queue", name): limit for name, limit in queues.items()}
+        self.queues = {
+            check_name(Message("a queue"), name): limit for name, limit in queues.items()
+        }
         self._database = database
         self._execute = execute
         self._give_up = give_up
@@ -311,7 +314,7 @@ class JobRunner:
 
         Raises :class:`ExecutorAlive` while a process of that name lives.
         """
-        check_name("an executor", executor)
+        check_name(Message("an executor"), executor)
         client = self.client
         lock = hold(self._database, executor)
         try:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from string import Formatter
 from typing import Any, ClassVar
 
-from dozo.model.language import DEFAULT
-from dozo.model.message import fill
+from dozo.model.language import DEFAULT, LANGUAGES, translate
+from dozo.model.message import Fields, Message, fill, from_template
 
 
 class ErrorKind(Enum):
@@ -45,7 +46,25 @@ class DozoError(Exception):
     hint: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        return self.message()
+        return self.as_message()
+
+    def as_message(self) -> Message:
+        """What happened, as a value that can be stored and said in every language."""
+        return self._told(self.text)
+
+    def hint_as_message(self) -> Message:
+        """The hint likewise; an empty one when there is none."""
+        return self._told(self.hint)
+
+    def _told(self, template: str) -> Message:
+        names = {
+            name.removeprefix("self.")
+            for language in LANGUAGES
+            for _, name, _, _ in Formatter().parse(translate(template, language))
+            if name
+        }
+        values = Fields({name: getattr(self, name, None) for name in names})
+        return from_template(template, {"self": values} if names else {})
 
     def message(self, language: str = DEFAULT) -> str:
         """What happened, with the fields filled in."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.extents import Extent, normalized
+from dozo.model.message import Message
 
 # An entry costs about 200 bytes of memory while it is read.
 MAX_ENTRIES = 1_000_000
@@ -37,7 +38,10 @@ def parse_extents(text: str, size_bytes: int) -> list[Extent]:
     for number, entry in enumerate(_entries(text)):
         if number == MAX_ENTRIES:
             raise ExtentsMalformed(
-                f"it has more than {MAX_ENTRIES} entries; join those that are close together"
+                Message(
+                    "it has more than {most} entries; join those that are close together",
+                    most=MAX_ENTRIES,
+                )
             )
         found.append(_extent(number, entry, size_bytes))
     return normalized(found)
@@ -57,7 +61,11 @@ def _entries(text: str) -> Iterator[object]:
         try:
             entry, position = _decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            raise ExtentsMalformed(f"entry {number} is not JSON ({_short(error)})") from None
+            raise ExtentsMalformed(
+                Message(
+                    "entry {number} is not JSON ({problem})", number=number, problem=_short(error)
+                )
+            ) from None
         yield entry
         position = _skip_space(text, position)
         separator = text[position : position + 1]
@@ -65,24 +73,51 @@ def _entries(text: str) -> Iterator[object]:
             _expect_end(text, position + 1)
             return
         if separator != ",":
-            found = repr(separator) if separator else "the end of the text"
-            raise ExtentsMalformed(f"after entry {number} comes {found}, not a comma or bracket")
+            found = repr(separator) if separator else Message("the end of the text")
+            raise ExtentsMalformed(
+                Message(
+                    "after entry {number} comes {found}, not a comma or bracket",
+                    number=number,
+                    found=found,
+                )
+            )
         position = _skip_space(text, position + 1)
         number += 1
 
 
 def _extent(number: int, entry: object, size_bytes: int) -> Extent:
     if not isinstance(entry, list) or len(entry) != 2:
-        raise ExtentsMalformed(f"entry {number} is not a pair [offset, length]: {_short(entry)}")
+        raise ExtentsMalformed(
+            Message(
+                "entry {number} is not a pair [offset, length]: {found}",
+                number=number,
+                found=_short(entry),
+            )
+        )
     offset, length = entry
     # For Python True is an int; for whoever wrote the file it is a mistake.
     if type(offset) is not int or type(length) is not int:
-        raise ExtentsMalformed(f"entry {number} is not of whole numbers: {_short(entry)}")
+        raise ExtentsMalformed(
+            Message(
+                "entry {number} is not of whole numbers: {found}",
+                number=number,
+                found=_short(entry),
+            )
+        )
     if offset < 0 or length < 0:
-        raise ExtentsMalformed(f"entry {number} has a negative number: {_short(entry)}")
+        raise ExtentsMalformed(
+            Message(
+                "entry {number} has a negative number: {found}", number=number, found=_short(entry)
+            )
+        )
     if offset + length > size_bytes:
         raise ExtentsMalformed(
-            f"entry {number}, {_short(entry)}, ends beyond the volume's {size_bytes} bytes"
+            Message(
+                "entry {number}, {found}, ends beyond the volume's {size} bytes",
+                number=number,
+                found=_short(entry),
+                size=size_bytes,
+            )
         )
     return Extent(offset, length)
 
@@ -91,13 +126,13 @@ def _not_an_array(text: str) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return f"is not JSON ({_short(error)})"
-    return f"is not an array: {_short(value)}"
+        return Message("is not JSON ({problem})", problem=_short(error))
+    return Message("is not an array: {found}", found=_short(value))
 
 
 def _expect_end(text: str, position: int) -> None:
     if _skip_space(text, position) != len(text):
-        raise ExtentsMalformed("something follows the array")
+        raise ExtentsMalformed(Message("something follows the array"))
 
 
 def _skip_space(text: str, position: int) -> int:

@@ -7,10 +7,33 @@ from typing import Any, cast, final
 
 from dozo.model.language import DEFAULT, translate
 
-Fact = str | int | float | bool | None
+
+class Fields:
+    """Facts in a row, which a template reaches as ``{self.name}``."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = {name: _plain(value) for name, value in values.items()}
+
+    def __getattr__(self, name: str) -> "Fact":
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Fields, (self._values,)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value that :func:`from_json` takes back."""
+        return {_FIELDS: {name: _stored(value) for name, value in self._values.items()}}
+
+
+Fact = str | int | float | bool | Fields | None
 SEPARATORS = (", ", "; ")
 
-_FORM = "template"
+_FORM, _FIELDS = "template", "fields"
 # The context of several texts in a row: the template is what stands between them.
 _LIST = "list"
 
@@ -36,6 +59,16 @@ class Message(str):
         """The sentence; raises ``KeyError`` when the template names what is not given."""
         return _made(template, facts, "")
 
+    def __str__(self) -> str:
+        # Itself: `str(error)` and `str(message)` can still be said in every language.
+        return self
+
+    def __add__(self, other: str) -> "Message":
+        return _made("", {"0": self, "1": other}, _LIST)
+
+    def __radd__(self, other: str) -> "Message":
+        return _made("", {"0": other, "1": self}, _LIST)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _made, (self.template, self.facts, self.context)
 
@@ -52,10 +85,7 @@ class Message(str):
         if self.context:
             made["context"] = self.context
         if self.facts:
-            made["facts"] = {
-                name: fact.to_json() if isinstance(fact, Message) else fact
-                for name, fact in self.facts.items()
-            }
+            made["facts"] = {name: _stored(fact) for name, fact in self.facts.items()}
         return made
 
 
@@ -67,11 +97,32 @@ def _made(template: str, facts: Mapping[str, object], context: str) -> Message:
     return made
 
 
+def from_template(template: str, facts: Mapping[str, object]) -> Message:
+    """A message whose template ``scripts/messages`` knows from elsewhere, as those of errors."""
+    return _made(template, facts, "")
+
+
 def _plain(fact: object) -> Fact:
     """A fact that JSON can hold; a message stays one, an enumeration is told by its value."""
     if isinstance(fact, Enum):
         fact = fact.value
-    return fact if isinstance(fact, str | int | float | bool | None) else str(fact)
+    return fact if isinstance(fact, str | int | float | bool | Fields | None) else str(fact)
+
+
+def _stored(fact: Fact) -> Any:
+    return fact.to_json() if isinstance(fact, Message | Fields) else fact
+
+
+def known(text: str) -> str:
+    """A text that came from elsewhere, as a message if it may be one without facts."""
+    if isinstance(text, Message):
+        return text
+    return from_template(text.replace("{", "{{").replace("}", "}}"), {})
+
+
+def stored(text: str) -> Any:
+    """A text as a JSON value that :func:`from_json` takes back, a message or not."""
+    return text.to_json() if isinstance(text, Message) else text
 
 
 def from_json(value: Any, fallback: str = "") -> str:
@@ -83,6 +134,8 @@ def from_json(value: Any, fallback: str = "") -> str:
 def _read(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
+    if isinstance(fields := value.get(_FIELDS), dict):
+        return Fields({str(name): _read(fact) for name, fact in fields.items()})
     template, facts = value.get(_FORM), value.get("facts", {})
     if not isinstance(template, str) or not isinstance(facts, dict):
         return None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final, TypeVar
 
+from dozo.model.message import Message
+
 from .errors import DozoError, ErrorKind
 from .states import CaptureMode
 from .timing import TimingKind
@@ -121,7 +123,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.one_volume_per_request and self.recovery_points:
-            advice = "A recovery point is several volumes in one request; allow both or neither."
+            advice = Message(
+                "A recovery point is several volumes in one request; allow both or neither."
+            )
             raise PolicyInvalid(setting="recovery_points", value="true", advice=advice)
 
 
@@ -186,8 +190,12 @@ def overridden(base: Policy, overrides: Mapping[str, Any]) -> Policy:
     for name, value in overrides.items():
         read = _READERS.get(name)
         if read is None:
-            advice = f"Known settings: {', '.join(_READERS)}."
-            raise PolicyInvalid(setting="a setting", value=f"named {name!r}", advice=advice)
+            advice = Message("Known settings: {names}.", names=", ".join(_READERS))
+            raise PolicyInvalid(
+                setting=Message("a setting"),
+                value=Message("named {name!r}", name=name),
+                advice=advice,
+            )
         changed[name] = read(name, value)
     return dataclasses.replace(base, **changed)
 
@@ -224,7 +232,7 @@ _Reader = Callable[[str, object], object]
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise PolicyInvalid(setting=name, value=repr(value), advice="Give true or false.")
+        raise PolicyInvalid(setting=name, value=repr(value), advice=Message("Give true or false."))
     return value
 
 
@@ -235,7 +243,7 @@ def _number(low: int) -> _Reader:
         # A bool is an int to Python, and no limit to anybody who writes a policy.
         if isinstance(value, int) and not isinstance(value, bool) and value >= low:
             return value
-        advice = f"Give a whole number from {low} on, or null for no limit."
+        advice = Message("Give a whole number from {low} on, or null for no limit.", low=low)
         raise PolicyInvalid(setting=name, value=repr(value), advice=advice)
 
     return read
@@ -246,7 +254,7 @@ def _word(words: type[StrEnum]) -> _Reader:
         try:
             return words(str(value))
         except ValueError:
-            advice = f"One of: {', '.join(words)}."
+            advice = Message("One of: {names}.", names=", ".join(words))
             raise PolicyInvalid(setting=name, value=repr(value), advice=advice) from None
 
     return read
@@ -258,7 +266,7 @@ def _words(allowed: frozenset[_Word]) -> _Reader:
     def read(name: str, value: object) -> frozenset[_Word]:
         names = _texts(name, value)
         if not names <= set(known):
-            advice = f"Give a list of: {', '.join(sorted(known))}."
+            advice = Message("Give a list of: {names}.", names=", ".join(sorted(known)))
             raise PolicyInvalid(setting=name, value=repr(value), advice=advice)
         return frozenset(known[one] for one in names)
 
@@ -274,7 +282,7 @@ def _texts(name: str, value: object) -> frozenset[str]:
         texts = [one for one in value if isinstance(one, str) and one]
         if len(texts) == len(value):
             return frozenset(texts)
-    raise PolicyInvalid(setting=name, value=repr(value), advice="Give a list of names.")
+    raise PolicyInvalid(setting=name, value=repr(value), advice=Message("Give a list of names."))
 
 
 _READERS: Final[Mapping[str, _Reader]] = {

@@ -18,6 +18,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
+from dozo.model.message import Message
+
 from .errors import DozoError, ErrorKind
 from .schedule_times import next_times, starts_at
 from .timing import Timing, time_zone
@@ -83,9 +85,9 @@ class Keep:
         if self.count is not None:
             _whole("count", self.count, 1, MAX_GENERATIONS)
         if (self.count is None) != self.gfs:
-            advice = "Give either count or numbers per period, and at least one of them."
-            value = "both count and periods" if self.gfs else "nothing"
-            raise KeepInvalid(field="the number", value=value, advice=advice)
+            advice = Message("Give either count or numbers per period, and at least one of them.")
+            value = Message("both count and periods") if self.gfs else "nothing"
+            raise KeepInvalid(field=Message("the number"), value=value, advice=advice)
 
     @property
     def gfs(self) -> bool:
@@ -268,10 +270,12 @@ def keep_from_json(data: Mapping[str, Any]) -> Keep:
     known = set(Keep.__dataclass_fields__)
     for name in data:
         if name not in known:
-            advice = f"Known fields: {', '.join(sorted(known))}."
-            raise KeepInvalid(field="a field", value=f"named {name!r}", advice=advice)
+            advice = Message("Known fields: {names}.", names=", ".join(sorted(known)))
+            raise KeepInvalid(
+                field=Message("a field"), value=Message("named {name!r}", name=name), advice=advice
+            )
     if not isinstance(data.get("zone", ""), str):
-        raise KeepInvalid(field="zone", value=repr(data["zone"]), advice="Give a text.")
+        raise KeepInvalid(field="zone", value=repr(data["zone"]), advice=Message("Give a text."))
     return Keep(**data)
 
 
@@ -464,11 +468,15 @@ def _until(timing: Timing, start: datetime, end: datetime) -> list[datetime]:
         if not more or more[-1] > end:
             return found
         after = more[-1]
-    advice = "Simulate fewer days of a schedule that runs so often."
-    raise KeepInvalid(field="days", value=f"more than {MAX_SIMULATED_RUNS} runs", advice=advice)
+    advice = Message("Simulate fewer days of a schedule that runs so often.")
+    raise KeepInvalid(
+        field="days",
+        value=Message("more than {count} runs", count=MAX_SIMULATED_RUNS),
+        advice=advice,
+    )
 
 
 def _whole(field: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        advice = f"Give a whole number from {low} to {high}."
+        advice = Message("Give a whole number from {low} to {high}.", low=low, high=high)
         raise KeepInvalid(field=field, value=repr(value), advice=advice)

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from dozo.model.message import Message
+
 from .errors import DozoError, ErrorKind
 
 LAST_DAY: Final = 31
@@ -112,16 +114,22 @@ class Window:
     def __post_init__(self) -> None:
         local = self.start is not None or self.end is not None
         if local == (self.after_seconds is not None) or (self.start is None) != (self.end is None):
-            advice = "Give either start and end, as 22:00 and 06:00, or a number of seconds."
-            raise TimingInvalid(field="window", value="told like this", advice=advice)
+            advice = Message(
+                "Give either start and end, as 22:00 and 06:00, or a number of seconds."
+            )
+            raise TimingInvalid(field="window", value=Message("told like this"), advice=advice)
         if local and self.start == self.end:
-            advice = "Start and end must differ; leave the window out if every time will do."
+            advice = Message(
+                "Start and end must differ; leave the window out if every time will do."
+            )
             raise TimingInvalid(
-                field="window", value=f"{self.start:%H:%M} to itself", advice=advice
+                field="window",
+                value=Message("{time} to itself", time=f"{self.start:%H:%M}"),
+                advice=advice,
             )
         for moment in (self.start, self.end):
             if moment is not None and (moment.tzinfo or moment.second or moment.microsecond):
-                advice = "Give local hours and minutes; the zone is the schedule's."
+                advice = Message("Give local hours and minutes; the zone is the schedule's.")
                 raise TimingInvalid(field="window", value=str(moment), advice=advice)
         if self.after_seconds is not None:
             _within("window", self.after_seconds, 60, MAX_WINDOW_SECONDS)
@@ -178,8 +186,8 @@ class Timing:
             parsed = CronSim(self.cron, _SOME_DAY)
             hours, minutes = parsed.hours, parsed.minutes
         if not any(self.window.covers(time(hour, minute)) for hour in hours for minute in minutes):
-            advice = "A planned time must lie in the window; move one of them."
-            raise TimingInvalid(field="time", value="outside the window", advice=advice)
+            advice = Message("A planned time must lie in the window; move one of them.")
+            raise TimingInvalid(field="time", value=Message("outside the window"), advice=advice)
 
     def _check_kind(self) -> None:
         kind = self.kind
@@ -192,7 +200,9 @@ class Timing:
             _within("day", self.day, 1, LAST_DAY)
         if len(set(self.weekdays)) < len(self.weekdays):
             value = ", ".join(self.weekdays)
-            raise TimingInvalid(field="weekdays", value=value, advice="Name each day once.")
+            raise TimingInvalid(
+                field="weekdays", value=value, advice=Message("Name each day once.")
+            )
 
 
 def time_zone(name: str) -> ZoneInfo:
@@ -208,15 +218,18 @@ def check_cron(expression: str) -> None:
     # A sixth field would be seconds, and no snapshot is that quick.
     fields = len(expression.split())
     if fields != 5:
-        raise CronInvalid(expression=expression[:MAX_CRON_LENGTH], why=f"{fields} fields, not 5")
+        raise CronInvalid(
+            expression=expression[:MAX_CRON_LENGTH],
+            why=Message("{count} fields, not 5", count=fields),
+        )
     if len(expression) > MAX_CRON_LENGTH:
-        raise CronInvalid(expression=expression[:MAX_CRON_LENGTH], why="it is too long")
+        raise CronInvalid(expression=expression[:MAX_CRON_LENGTH], why=Message("it is too long"))
     try:
         next(CronSim(expression, _SOME_DAY))
     except CronSimError as error:
         raise CronInvalid(expression=expression, why=str(error)) from None
     except StopIteration:
-        raise CronInvalid(expression=expression, why="it never comes true") from None
+        raise CronInvalid(expression=expression, why=Message("it never comes true")) from None
 
 
 def timing_to_json(timing: Timing) -> dict[str, Any]:
@@ -245,21 +258,27 @@ def timing_from_json(data: Mapping[str, Any]) -> Timing:
     known = set(Timing.__dataclass_fields__)
     for name in fields:
         if name not in known:
-            advice = f"Known fields: {', '.join(sorted(known))}."
-            raise TimingInvalid(field="a field", value=f"named {name!r}", advice=advice)
+            advice = Message("Known fields: {names}.", names=", ".join(sorted(known)))
+            raise TimingInvalid(
+                field=Message("a field"), value=Message("named {name!r}", name=name), advice=advice
+            )
     fields["kind"] = _one_of("kind", fields.get("kind"), TimingKind)
     if "overlap" in fields:
         fields["overlap"] = _one_of("overlap", fields["overlap"], Overlap)
     if "weekdays" in fields:
         days = fields["weekdays"]
         if not isinstance(days, (list, tuple)):
-            raise TimingInvalid(field="weekdays", value=repr(days), advice="Give a list of days.")
+            raise TimingInvalid(
+                field="weekdays", value=repr(days), advice=Message("Give a list of days.")
+            )
         fields["weekdays"] = tuple(_one_of("weekdays", day, Weekday) for day in days)
     if fields.get("day") == "last":
         fields["day"] = LAST_DAY
     for name in ("zone", "cron"):
         if name in fields and not isinstance(fields[name], str):
-            raise TimingInvalid(field=name, value=repr(fields[name]), advice="Give a text.")
+            raise TimingInvalid(
+                field=name, value=repr(fields[name]), advice=Message("Give a text.")
+            )
     if fields.get("window") is not None:
         fields["window"] = _window_from_json(fields["window"])
     return Timing(**fields)
@@ -273,7 +292,7 @@ def _window_to_json(window: Window) -> dict[str, Any]:
 
 def _window_from_json(data: object) -> Window:
     if not isinstance(data, Mapping) or not set(data) <= {"start", "end", "after_seconds"}:
-        advice = "Give start and end, or after_seconds."
+        advice = Message("Give start and end, or after_seconds.")
         raise TimingInvalid(field="window", value=repr(data), advice=advice)
     moments: dict[str, time] = {}
     for name in ("start", "end"):
@@ -281,7 +300,7 @@ def _window_from_json(data: object) -> Window:
             try:
                 moments[name] = datetime.strptime(str(data[name]), "%H:%M").time()  # noqa: DTZ007
             except ValueError:
-                advice = "Give hours and minutes, as 22:30."
+                advice = Message("Give hours and minutes, as 22:30.")
                 raise TimingInvalid(
                     field=f"window's {name}", value=repr(data[name]), advice=advice
                 ) from None
@@ -292,14 +311,14 @@ def _one_of(field: str, value: object, words: type[_Word]) -> _Word:
     try:
         return words(str(value))
     except ValueError:
-        advice = f"One of: {', '.join(words)}."
+        advice = Message("One of: {names}.", names=", ".join(words))
         raise TimingInvalid(field=field, value=repr(value), advice=advice) from None
 
 
 def _within(field: str, value: object, low: int, high: int) -> None:
     # A bool is an int to Python, and no number to anybody who writes a schedule.
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        advice = f"Give a whole number from {low} to {high}."
+        advice = Message("Give a whole number from {low} to {high}.", low=low, high=high)
         raise TimingInvalid(field=field, value=repr(value), advice=advice)
 
 
@@ -312,7 +331,11 @@ def _applies(
     needed: bool = False,
 ) -> None:
     if given and kind not in kinds:
-        advice = f"It belongs to: {', '.join(kinds)}. Leave it out."
-        raise TimingInvalid(field=field, value=f"given for kind {kind}", advice=advice)
+        advice = Message("It belongs to: {kinds}. Leave it out.", kinds=", ".join(kinds))
+        raise TimingInvalid(
+            field=field, value=Message("given for kind {kind}", kind=kind), advice=advice
+        )
     if needed and not given and kind in kinds:
-        raise TimingInvalid(field=field, value="empty", advice=f"Kind {kind} needs it.")
+        raise TimingInvalid(
+            field=field, value="empty", advice=Message("Kind {kind} needs it.", kind=kind)
+        )

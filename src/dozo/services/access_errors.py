@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import joined
 
 
 @dataclass(eq=False)
@@ -186,7 +187,7 @@ class PasswordRefused(DozoError):
     @property
     def reasons_text(self) -> str:
         """The reasons in one line."""
-        return " ".join(self.reasons)
+        return joined(self.reasons, "; ")
 
 
 @dataclass(eq=False)

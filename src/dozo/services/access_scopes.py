@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from dozo.model.message import Message
 from dozo.services.access_errors import TokenScopeInvalid
 from dozo.services.access_rules import NOT_BY_TOKEN, RULES, Operation, Reach
 
@@ -49,20 +50,26 @@ class TokenScope:
         pattern, colon, selector = text.partition(":")
         found = _matching(pattern)
         if not found:
-            raise TokenScopeInvalid(text, f"no operation is called {pattern!r}")
+            raise TokenScopeInvalid(
+                text, Message("no operation is called {pattern!r}", pattern=pattern)
+            )
         if found <= NOT_BY_TOKEN:
-            raise TokenScopeInvalid(text, "that needs a login, no token can do it")
+            raise TokenScopeInvalid(text, Message("that needs a login, no token can do it"))
         if not colon:
             return cls(pattern=pattern)
         if not any(one.group in OBJECT_GROUPS for one in found):
-            raise TokenScopeInvalid(text, f"{pattern!r} is not about servers or volumes")
+            raise TokenScopeInvalid(
+                text, Message("{pattern!r} is not about servers or volumes", pattern=pattern)
+            )
         kind, equals, value = selector.partition("=")
         if kind not in _KINDS or not equals:
-            raise TokenScopeInvalid(text, "after the colon comes server=UUID or volume=UUID")
+            raise TokenScopeInvalid(
+                text, Message("after the colon comes server=UUID or volume=UUID")
+            )
         try:
             uuid = UUID(value)
         except ValueError:
-            raise TokenScopeInvalid(text, f"{value!r} is not a UUID") from None
+            raise TokenScopeInvalid(text, Message("{value!r} is not a UUID", value=value)) from None
         return cls(pattern=pattern, selector=f"{kind}={uuid}")
 
     def __str__(self) -> str:
@@ -94,7 +101,7 @@ def parse_scopes(texts: Iterable[str]) -> tuple[TokenScope, ...]:
     """Read scopes, each once. Raises :class:`TokenScopeInvalid`, also for none at all."""
     found = tuple(dict.fromkeys(TokenScope.parse(text) for text in texts))
     if not found:
-        raise TokenScopeInvalid("", "a token needs at least one scope")
+        raise TokenScopeInvalid("", Message("a token needs at least one scope"))
     return found
 
 

@@ -19,6 +19,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.services import access, hashing
 from dozo.services.access import Actor, Operation, Role, Scope, Verdict
 from dozo.services.access_errors import (
@@ -194,15 +195,21 @@ def _check_username(scope: Scope, username: str, tenant: str | None) -> None:
     Else a tenant could find out by trying who has an account elsewhere.
     """
     if not _USERNAME.fullmatch(username):
-        raise UserInvalid("username", username, "use letters, digits and . _ @ + -")
+        raise UserInvalid("username", username, Message("use letters, digits and . _ @ + -"))
     name, at, domain = username.rpartition("@")
     if scope.actor.tenant is not None:
         if not name or domain.casefold() != scope.actor.tenant.casefold():
-            raise UserInvalid("username", username, f"let it end with @{scope.actor.tenant}")
+            raise UserInvalid(
+                "username",
+                username,
+                Message("let it end with @{tenant}", tenant=scope.actor.tenant),
+            )
         return
     others = at and domain.casefold() != (tenant or "").casefold()
     if others and scope.site.catalog.tenants.filter(name__iexact=domain).exists():
-        raise UserInvalid("username", username, f"@{domain} is for users of that tenant")
+        raise UserInvalid(
+            "username", username, Message("@{domain} is for users of that tenant", domain=domain)
+        )
 
 
 def update_user(
@@ -303,7 +310,7 @@ def change_password(scope: Scope, old: str, new: str, *, keep_session: str = "")
             if len(old) > MOST_PASSWORD_CHARACTERS or not row.check_password(old):
                 raise LoginFailed
         if old == new:
-            raise PasswordRefused(["It is the old one."])
+            raise PasswordRefused([Message("it is the old one")])
         _set_password(row, new)
         row.must_change_password = False
         row.save(using=scope.site.catalog.alias)
@@ -327,7 +334,9 @@ def issue_token(
         if expires_at is not None and expires_at <= clock.now():
             raise TokenExpiryInvalid(clock.to_text(expires_at))
         if not name or len(name) > 200:
-            raise UserInvalid("the token's name", name[:200], "give 1 to 200 characters")
+            raise UserInvalid(
+                Message("the token's name"), name[:200], Message("give 1 to 200 characters")
+            )
         rows = scope.site.catalog.tokens
         row = rows.model(
             name=name, owner=owner, scopes=[str(one) for one in parsed], expires_at=expires_at
@@ -463,14 +472,24 @@ def _manageable(
 def _may_grant(actor: Actor, role: Role) -> None:
     """Nobody makes or changes somebody who may do more than they may themselves."""
     if role is Role.OPERATOR and actor.role is not Role.OPERATOR:
-        raise Forbidden(actor.name, f"{Operation.USER_CREATE.value} as {role.value}")
+        raise Forbidden(
+            actor.name,
+            Message("{operation} as {role}", operation=Operation.USER_CREATE, role=role),
+        )
+
+
+_ATTRIBUTES = {
+    "username": Message("user name"),
+    "display name": Message("display name"),
+    "email": Message("email address"),
+}
 
 
 def _check_role(role: Role, tenant: str | None) -> None:
     if role is Role.OPERATOR and tenant is not None:
-        raise UserInvalid("tenant", tenant, "operators belong to none")
+        raise UserInvalid("tenant", tenant, Message("operators belong to none"))
     if role in {Role.MEMBER, Role.TENANT_ADMIN} and tenant is None:
-        raise UserInvalid("tenant", "", f"a {role.value} belongs to one")
+        raise UserInvalid("tenant", "", Message("a {role} belongs to one", role=role.value))
 
 
 def _not_the_last(site: Site, row: "models.User") -> None:
@@ -492,31 +511,56 @@ def _fill(
 ) -> None:
     if display_name is not None:
         if len(display_name) > 200:
-            raise UserInvalid("display name", display_name[:40], "give at most 200 characters")
+            raise UserInvalid(
+                Message("display name"), display_name[:40], Message("give at most 200 characters")
+            )
         row.display_name = display_name
     if email is not None:
         try:
             if email:
                 validate_email(email)
         except ValidationError:
-            raise UserInvalid("email", email, "it is not an address") from None
+            raise UserInvalid("email", email, Message("it is not an address")) from None
         row.email = email
     if language is not None:
         if language and language not in LANGUAGES:
-            raise UserInvalid("language", language, f"choose of {', '.join(LANGUAGES)}")
+            raise UserInvalid(
+                "language", language, Message("choose of {names}", names=", ".join(LANGUAGES))
+            )
         row.language = language
     if time_zone is not None:
         if time_zone and time_zone not in available_timezones():
-            raise UserInvalid("time zone", time_zone, "give a name such as Asia/Tokyo")
+            raise UserInvalid(
+                Message("time zone"), time_zone, Message("give a name such as Asia/Tokyo")
+            )
         row.time_zone = time_zone
+
+
+def _weakness(error: ValidationError) -> str:
+    """What Django finds wrong with a password, as a message of ours."""
+    params = error.params or {}
+    match error.code:
+        case "password_too_similar":
+            about = _ATTRIBUTES.get(str(params.get("verbose_name")), Message("account"))
+            return Message("it is too similar to the {about}", about=about)
+        case "password_too_short":
+            return Message("it has fewer than {count} characters", count=params.get("min_length"))
+        case "password_too_common":
+            return Message("it is one that many people use")
+        case "password_entirely_numeric":
+            return Message("it has only digits")
+        case _:
+            return str(error.messages[0])
 
 
 def _set_password(row: "models.User", password: str) -> None:
     if len(password) > MOST_PASSWORD_CHARACTERS:
-        raise PasswordRefused([f"It is longer than {MOST_PASSWORD_CHARACTERS} characters."])
+        raise PasswordRefused(
+            [Message("it is longer than {count} characters", count=MOST_PASSWORD_CHARACTERS)]
+        )
     try:
         password_validation.validate_password(password, row)
     except ValidationError as error:
-        raise PasswordRefused(list(error.messages)) from None
+        raise PasswordRefused([_weakness(one) for one in error.error_list]) from None
     with hashing.in_turn():
         row.set_password(password)

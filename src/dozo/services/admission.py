@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dozo.model.message import Message
+
 
 class Lane(StrEnum):
     """Work is what people and schedules ask for; upkeep is what the service does by itself."""
@@ -76,13 +78,13 @@ def decide(waiting: Sequence[Candidate], running: Iterable[Candidate], limits: L
 def _limits_met(
     one: Candidate, lanes: "Counter[Lane]", tenants: "Counter[str]", limits: Limits
 ) -> list[str]:
-    met = []
+    met: list[str] = []
     if one.lane is Lane.UPKEEP and lanes[Lane.UPKEEP] >= limits.upkeep:
-        met.append("limit of upkeep jobs")
+        met.append(Message("limit of upkeep jobs"))
     if one.lane is Lane.WORK and lanes[Lane.WORK] >= limits.work:
-        met.append("limit of the site")
+        met.append(Message("limit of the site"))
     if one.tenant is not None and tenants[one.tenant] >= limits.tenant:
-        met.append("limit of the tenant")
+        met.append(Message("limit of the tenant"))
     return met
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo.hypervisor import DiskAttachment
+from dozo.model.message import Message
 from dozo.services import found, inventory, notes, pool_use
 from dozo.services.errors import (
     VolumeAttached,
@@ -95,12 +96,12 @@ def attach(site: Site, plan: AttachPlan) -> Attachment:
     Raises what :func:`plan_attach` raises: it may have changed since.
     """
     server = plan.server
-    work = f"attaching volume {plan.volume}"
+    work = Message("attaching volume {volume}", volume=plan.volume)
     with (
         notes.hold(
             site.settings.notes,
             server.note_name,
-            what=f"server {server.row.name}",
+            what=Message("server {server}", server=server.row.name),
             work=work,
             kind="attach",
         ),
@@ -134,7 +135,11 @@ def hold_volume(
     by no other, and before the note is held it may come to a server or leave it.
     """
     return notes.hold(
-        site.settings.notes, f"volume-{volume_id}", what=f"volume {name}", work=work, kind="part"
+        site.settings.notes,
+        f"volume-{volume_id}",
+        what=Message("volume {volume}", volume=name),
+        work=work,
+        kind="part",
     )
 
 
@@ -147,12 +152,12 @@ def detach(site: Site, volume_reference: str, server_reference: str) -> Attachme
     row = server.row.volumes.filter(device=volume_reference, state="attached").first()
     row = row or site.catalog.volume(volume_reference)
     _require_attached(row, server)
-    work = f"detaching volume {row.name}"
+    work = Message("detaching volume {volume}", volume=row.name)
     with (
         notes.hold(
             site.settings.notes,
             server.note_name,
-            what=f"server {server.row.name}",
+            what=Message("server {server}", server=server.row.name),
             work=work,
             kind="detach",
         ),
@@ -194,8 +199,8 @@ def remove(site: Site, row: "models.Volume") -> VolumeDeleted:
     with notes.hold(
         site.settings.notes,
         f"volume-{row.volume_id}",
-        what=f"volume {row.name}",
-        work="deleting it",
+        what=Message("volume {volume}", volume=row.name),
+        work=Message("deleting it"),
         kind="delete",
     ):
         row = found.volume(site, str(row.volume_id))

@@ -19,6 +19,7 @@ from django.db.models import Q
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message
 from dozo.services import access
 from dozo.services.access import Actor, Operation, Scope
 from dozo.services.access_errors import AuditEntryUnknown, AuditTrailBroken
@@ -337,20 +338,20 @@ def verify(scope: Scope) -> TrailChecked:
     for entry in catalog.audit_entries.order_by("sequence").iterator(chunk_size=1000):
         sequence += 1
         if entry.sequence != sequence:
-            raise AuditTrailBroken(sequence, "an entry is missing")
+            raise AuditTrailBroken(sequence, Message("an entry is missing"))
         if entry.previous_hash != before:
-            raise AuditTrailBroken(sequence, "it does not follow the one before")
+            raise AuditTrailBroken(sequence, Message("it does not follow the one before"))
         if entry.hash != _hash(entry):
-            raise AuditTrailBroken(sequence, "it was changed")
+            raise AuditTrailBroken(sequence, Message("it was changed"))
         before = entry.hash
         if sequence == head.sequence:
             at_head = before
     if at_head != head.hash:
-        raise AuditTrailBroken(head.sequence, "the end of the trail is missing")
+        raise AuditTrailBroken(head.sequence, Message("the end of the trail is missing"))
     head.refresh_from_db(using=catalog.alias)
     # Entries may have come meanwhile, but never one that the end does not know.
     if head.sequence < sequence:
-        raise AuditTrailBroken(head.sequence, "the end of the trail was set back")
+        raise AuditTrailBroken(head.sequence, Message("the end of the trail was set back"))
     return TrailChecked(entries=sequence, hash=before)
 
 

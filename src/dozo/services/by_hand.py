@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message
 from dozo.model.states import Tracking
 from dozo.services import attaching, policies, power, snapshots, templates, tracking
 from dozo.services import site as sites
@@ -86,7 +87,7 @@ def delete_server(
         row = scope.server(reference, Operation.SERVER_DELETE, present=True)
         attempt.on(row)
         if confirm != row.name:
-            raise NotConfirmed(f"server {row.name}", row.name)
+            raise NotConfirmed(Message("server {server}", server=row.name), row.name)
         return power.delete(scope.site, str(row.uuid), volumes_too=volumes_too)
 
 
@@ -96,7 +97,7 @@ def delete_volume(scope: Scope, reference: str, *, confirm: str) -> VolumeDelete
         row = scope.volume(reference, Operation.VOLUME_DELETE)
         attempt.on(row)
         if confirm != row.name:
-            raise NotConfirmed(f"volume {row.name}", row.name)
+            raise NotConfirmed(Message("volume {volume}", volume=row.name), row.name)
         return attaching.delete_volume(scope.site, str(row.volume_id))
 
 
@@ -206,7 +207,7 @@ def undelete_recovery_point(scope: Scope, reference: str) -> list[str]:
         attempt.on(row)
         rows = list(scope.snapshots.filter(recovery_point=row, deleted_at__isnull=False))
         if not rows:
-            raise NothingNamed(row.name, "bring back")
+            raise NothingNamed(row.name, Message("bring back"))
         attempt.detail["snapshots"] = [one.snapshot_id for one in rows]
         return _undelete(scope, rows)
 
@@ -282,9 +283,9 @@ def add_peer(
     with recorded(scope, Operation.SITE_ADD_PEER, reference=name, detail=detail):
         scope.permit(Operation.SITE_ADD_PEER)
         if not public_key.startswith("dozo-site-"):
-            raise PeerTextInvalid("the public key", "it begins with `dozo-site-`")
+            raise PeerTextInvalid(Message("the public key"), Message("it begins with `dozo-site-`"))
         if not vault.startswith("/") and "://" not in vault:
-            raise PeerTextInvalid("the vault", "give a URL or an absolute path")
+            raise PeerTextInvalid(Message("the vault"), Message("give a URL or an absolute path"))
         return sites.add_peer(
             scope.site, name=name, vault=vault, public_key=public_key, replace=replace
         )

@@ -8,6 +8,7 @@ from dozo import volumes
 from dozo.hypervisor import Capture, DiskPlan, Freeze, LiveSettings, StaleBitmap, Unmounted
 from dozo.hypervisor.errors import CaptureFailed, HypervisorError
 from dozo.model.change_token import Evidence, Reason
+from dozo.model.message import Message
 from dozo.model.states import CaptureMode
 from dozo.services import hints, state_files
 from dozo.services.capture_plan import CapturePlan, Opened, OpenedVolume, VolumePlan
@@ -32,7 +33,7 @@ def opened(site: Site, plan: CapturePlan, work: Work) -> Iterator[Opened]:
         capture, verdicts = _begin(site, plan, verdicts, before)
         stack.enter_context(capture)
         if capture.freeze_problem:
-            work.step(f"not frozen: {capture.freeze_problem}")
+            work.step(Message("not frozen: {problem}", problem=capture.freeze_problem))
         after = _Evidence(site, plan)
         found = [_open(stack, capture, one, verdicts[one.device], after) for one in plan.volumes]
 

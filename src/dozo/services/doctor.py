@@ -14,6 +14,7 @@ from pathlib import Path
 from dozo import hypervisor
 from dozo.model import clock
 from dozo.model.errors import DozoError
+from dozo.model.message import Message, joined
 from dozo.services import notes
 from dozo.services import settings as site_settings
 from dozo.services.settings import Peer, Settings
@@ -73,31 +74,36 @@ def _examine_host(home: Path) -> Iterator[Finding]:
 def _program(name: str, mend: str) -> Finding:
     path = shutil.which(name)
     if path is None:
-        return _missing(name, "not installed", mend)
+        return _missing(name, Message("not installed"), mend)
     answer = subprocess.run(
         [path, "--version"], capture_output=True, text=True, check=False, timeout=_PROGRAM_SECONDS
     )
-    return _ok(name, (answer.stdout.splitlines() or ["no version"])[0])
+    return _ok(name, (answer.stdout.splitlines() or [Message("no version")])[0])
 
 
 def _binding(module: str, package: str) -> Finding:
-    name = f"Python module {module}"
+    name = Message("Python module {module}", module=module)
     if importlib.util.find_spec(module) is None:
         return _missing(
             name,
-            "not found",
-            f"apt install {package}; the virtual environment needs --system-site-packages",
+            Message("not found"),
+            Message(
+                "apt install {package}; the virtual environment needs --system-site-packages",
+                package=package,
+            ),
         )
-    return _ok(name, "found")
+    return _ok(name, Message("found"))
 
 
 def _kvm() -> Finding:
     if hypervisor.kvm_works(timeout_s=_KVM_SECONDS):
-        return _ok("KVM", "a probe ran under it")
+        return _ok("KVM", Message("a probe ran under it"))
     return _warning(
         "KVM",
-        "does not work here; servers run under emulation, many times slower",
-        "Load kvm_intel or kvm_amd, and allow nested virtualisation where this host is a guest.",
+        Message("does not work here; servers run under emulation, many times slower"),
+        Message(
+            "Load kvm_intel or kvm_amd, and allow nested virtualisation where this host is a guest."
+        ),
     )
 
 
@@ -113,11 +119,15 @@ def _clock() -> Finding:
             timeout=_PROGRAM_SECONDS,
         ).stdout.strip()
     if answer == "yes":
-        return _ok("clock", "synchronised")
+        return _ok(Message("clock"), Message("synchronised"))
     return _warning(
-        "clock",
-        "not synchronised" if answer == "no" else "nothing says whether it is synchronised",
-        "Run a time service (systemd-timesyncd, chrony): snapshots carry this host's time.",
+        Message("clock"),
+        Message("not synchronised")
+        if answer == "no"
+        else Message("nothing says whether it is synchronised"),
+        Message(
+            "Run a time service (systemd-timesyncd, chrony): snapshots carry this host's time."
+        ),
     )
 
 
@@ -131,32 +141,41 @@ def _hypervisor(home: Path) -> Iterator[Finding]:
             if host.simulated:
                 yield _warning(
                     "hypervisor",
-                    f"{uri} is simulated, with {len(servers)} servers: no real server is protected",
-                    "For real servers set `libvirt` under [hypervisor] in dozo.toml.",
+                    Message(
+                        "{uri} is simulated, with {count} servers: no real server is protected",
+                        uri=uri,
+                        count=len(servers),
+                    ),
+                    Message("For real servers set `libvirt` under [hypervisor] in dozo.toml."),
                 )
                 return
-            yield _ok("libvirt", f"{uri}: {len(servers)} servers")
+            yield _ok("libvirt", Message("{uri}: {count} servers", uri=uri, count=len(servers)))
             running = [one for one in servers if one.state == "running"]
             silent = [one.name for one in running if not one.agent_connected]
             if silent:
                 yield _warning(
-                    "guest agent",
-                    f"not connected in {', '.join(silent)}",
-                    "Install qemu-guest-agent there: without it snapshots are crash-consistent.",
+                    Message("guest agent"),
+                    Message("not connected in {silent}", silent=", ".join(silent)),
+                    Message(
+                        "Install qemu-guest-agent there: without it snapshots are crash-consistent."
+                    ),
                 )
             elif running:
-                yield _ok("guest agent", f"connected in {len(running)} running servers")
+                yield _ok(
+                    Message("guest agent"),
+                    Message("connected in {count} running servers", count=len(running)),
+                )
     except DozoError as error:
-        yield _missing("libvirt", str(error), error.hint_text())
+        yield _missing("libvirt", str(error), error.hint_as_message())
 
 
 def _examine_site(home: Path) -> Iterator[Finding]:
     try:
         settings = site_settings.load(home)
     except DozoError as error:
-        yield _warning("site", str(error), error.hint_text())
+        yield _warning("site", str(error), error.hint_as_message())
         return
-    yield _ok("site", f"{settings.name} in {settings.home}")
+    yield _ok("site", Message("{name} in {home}", name=settings.name, home=settings.home))
     yield _keys(settings)
     yield from _vaults(home)
     yield from _folders(settings)
@@ -168,10 +187,16 @@ def _keys(settings: Settings) -> Finding:
         mode = stat.S_IMODE(settings.keys.stat().st_mode)
     except OSError as error:
         return _missing(
-            "keys", f"{settings.keys}: {error.strerror}", "Put your copy of the keys file back."
+            "keys",
+            f"{settings.keys}: {error.strerror}",
+            Message("Put your copy of the keys file back."),
         )
     if mode & 0o077:
-        return _warning("keys", f"others may read {settings.keys}", f"chmod 600 {settings.keys}")
+        return _warning(
+            "keys",
+            Message("others may read {keys}", keys=settings.keys),
+            f"chmod 600 {settings.keys}",
+        )
     return _ok("keys", str(settings.keys))
 
 
@@ -179,45 +204,61 @@ def _vaults(home: Path) -> Iterator[Finding]:
     try:
         site = Site.open(home)
     except DozoError as error:
-        yield _missing("catalog", str(error), error.hint_text())
+        yield _missing("catalog", str(error), error.hint_as_message())
         return
     with site:
-        yield _tried("vault", lambda: f"{site.settings.vault}: {_describe_vault(site)}")
+        yield _tried("vault", lambda: _describe_vault(site))
         for peer in site.settings.peers:
-            found = _tried(f"vault of {peer.name}", partial(_describe_peer, site, peer))
+            found = _tried(
+                Message("vault of {peer}", peer=peer.name), partial(_describe_peer, site, peer)
+            )
             if found.outcome is Outcome.MISSING:
-                found = _warning(found.name, found.found, found.mend or "Check the connection.")
+                found = _warning(
+                    found.name, found.found, found.mend or Message("Check the connection.")
+                )
             yield found
         newest = site.catalog.snapshots.first()
         if newest is not None and newest.created_at > clock.now():
             yield _warning(
-                "clock and snapshots",
-                f"snapshot {newest.name} was taken in the future ({newest.created_at})",
-                "Set the clock right before the next snapshot.",
+                Message("clock and snapshots"),
+                Message(
+                    "snapshot {name} was taken in the future ({at})",
+                    name=newest.name,
+                    at=newest.created_at,
+                ),
+                Message("Set the clock right before the next snapshot."),
             )
 
 
 def _describe_vault(site: Site) -> str:
     infos = site.vault.snapshots()
     sealed = sum(1 for info in infos if info.sealed is None)
-    return f"{len(infos)} snapshots" + (f", {sealed} without a key here" if sealed else "")
+    return Message("{count} snapshots", count=len(infos)) + (
+        Message(", {sealed} without a key here", sealed=sealed) if sealed else ""
+    )
 
 
 def _describe_peer(site: Site, peer: Peer) -> str:
-    return f"{peer.vault}: {len(site.peer_vault(peer).snapshots())} snapshots"
+    return Message(
+        "{vault}: {count} snapshots", vault=peer.vault, count=len(site.peer_vault(peer).snapshots())
+    )
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:
     try:
         return _ok(name, look())
     except DozoError as error:
-        return _missing(name, str(error), error.hint_text())
+        return _missing(name, str(error), error.hint_as_message())
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for name, folder in (("pool", settings.pool), ("scratch", settings.scratch)):
         if not folder.is_dir():
-            yield _missing(name, f"{folder} is not there", f"mkdir -m 711 -p {folder}")
+            yield _missing(
+                name,
+                Message("{folder} is not there", folder=folder),
+                f"mkdir -m 711 -p {folder}",
+            )
             continue
         free = shutil.disk_usage(folder).free
         refusal = _refusal(settings, folder)
@@ -225,13 +266,26 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             yield _missing(
                 name,
                 refusal,
-                "Choose a folder under /var/lib/libvirt/images, or let others enter (chmod o+x)"
-                " it and every folder above it.",
+                Message(
+                    "Choose a folder under /var/lib/libvirt/images, or let others enter "
+                    "(chmod o+x) it and every folder above it."
+                ),
             )
         elif free < _LITTLE_SPACE_BYTES:
-            yield _warning(name, f"{folder}: {free // 1024**2} MiB free", "Make room there.")
+            yield _warning(
+                name,
+                Message("{folder}: {mebibytes} MiB free", folder=folder, mebibytes=free // 1024**2),
+                Message("Make room there."),
+            )
         else:
-            yield _ok(name, f"{folder}: {free // 1024**3} GiB free, QEMU may enter")
+            yield _ok(
+                name,
+                Message(
+                    "{folder}: {gibibytes} GiB free, QEMU may enter",
+                    folder=folder,
+                    gibibytes=free // 1024**3,
+                ),
+            )
 
 
 def _refusal(settings: Settings, folder: Path) -> str:
@@ -247,7 +301,7 @@ def _unfinished(settings: Settings) -> Iterator[Finding]:
     left = notes.stale(settings.notes)
     if left:
         yield _warning(
-            "unfinished work",
-            "; ".join(f"{one.what}: {one.work}" for one in left),
-            "The next command that changes something cleans up, and says what it did.",
+            Message("unfinished work"),
+            joined([Message("{what}: {work}", what=one.what, work=one.work) for one in left], "; "),
+            Message("The next command that changes something cleans up, and says what it did."),
         )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, cast
 
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message
 from dozo.model.states import CaptureMode, Consistency
 
 VERSION = 1
@@ -148,7 +149,12 @@ def from_json(snapshot: str, plain: Mapping[str, Any]) -> SnapshotFacts:
     """
     version = plain.get("version")
     if not isinstance(version, int) or version > VERSION:
-        raise FactsUnreadable(snapshot, f"version {version!r}, this Dozo knows up to {VERSION}")
+        raise FactsUnreadable(
+            snapshot,
+            Message(
+                "version {version!r}, this Dozo knows up to {known}", version=version, known=VERSION
+            ),
+        )
     try:
         return _decoded(plain)
     except (KeyError, TypeError, ValueError) as error:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from dozo.model import clock
 from dozo.model.errors import DozoError
 from dozo.model.job_states import JobState
+from dozo.model.message import Message
 from dozo.model.news import News as Kind
 from dozo.model.states import Copy
+from dozo.model.words import word
 from dozo.services import figures, policies, scheduler
 from dozo.services.job_queue import ACTIVE
 from dozo.services.protection import Protection
@@ -110,12 +112,20 @@ def _newest_ended(site: Site, kind: str, object_id: str) -> "Job | None":
 
 
 def _failed(site: Site, row: "Job", kind: Kind, about: str) -> Finding:
-    what = f"{row.title} ({row.object_name})" if row.object_name else row.title
+    what = row.title_said
+    if row.object_name:
+        what = Message("{job} ({about})", job=what, about=row.object_name)
     return Finding(
         kind=kind,
         about=about,
-        title=f"{row.state}: {what}"[:255],
-        text=f"{row.error_text}\n{row.error_hint}\nJob {row.job_id}, asked for by {row.actor}.",
+        title=Message("{state}: {job}", state=word("job", row.state), job=what),
+        text=Message(
+            "{error}\n{hint}\nJob {job}, asked for by {actor}.",
+            error=row.error_said,
+            hint=row.hint_said,
+            job=row.job_id,
+            actor=row.actor,
+        ),
         server=_server_of(site, row.object_kind, row.object_id),
     )
 
@@ -134,9 +144,14 @@ def _stuck_jobs(site: Site) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.JOB_STUCK,
             about=row.job_id,
-            title=f"stuck: {row.title}"[:255],
-            text=f"No progress since {_at(row.stuck_since)} in step {row.step!r}."
-            f"\nJob {row.job_id}; cancel it, or look at what the step waits for.",
+            title=Message("stuck: {job}", job=row.title),
+            text=Message(
+                "No progress since {at} in step {step!r}.\nJob {job}; cancel it, or "
+                "look at what the step waits for.",
+                at=_at(row.stuck_since),
+                step=row.step_said,
+                job=row.job_id,
+            ),
         )
 
 
@@ -164,9 +179,13 @@ def _skipped_runs(site: Site) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.RUN_SKIPPED,
             about=f"{schedule_id}:{target}",
-            title=f"skipped: schedule {run.schedule.name}"[:255],
-            text=f"The run planned for {_at(run.planned_at)} was skipped: {run.reason}."
-            f"{_target_text(site, target)}",
+            title=Message("skipped: schedule {schedule}", schedule=run.schedule.name),
+            text=Message(
+                "The run planned for {at} was skipped: {reason}.{about}",
+                at=_at(run.planned_at),
+                reason=run.reason_said,
+                about=_target_text(site, target),
+            ),
             server=_server_of(site, what, object_id),
         )
 
@@ -175,10 +194,10 @@ def _target_text(site: Site, target: str) -> str:
     what, _, object_id = target.partition(":")
     if what == "server":
         server = site.catalog.servers.filter(uuid=object_id).first()
-        return f"\nServer {server.name}." if server is not None else ""
+        return Message("\nServer {server}.", server=server.name) if server is not None else ""
     if what == "volume":
         volume = site.catalog.volumes.filter(volume_id=object_id).first()
-        return f"\nVolume {volume.name}." if volume is not None else ""
+        return Message("\nVolume {volume}.", volume=volume.name) if volume is not None else ""
     return ""
 
 
@@ -200,9 +219,17 @@ def _missed_runs(site: Site) -> Iterator[Finding]:
         yield Finding(
             kind=Kind.RUNS_MISSED,
             about=f"{first.schedule_id}:{last.planned_at:%Y%m%d%H%M}",
-            title=f"missed: {len(runs)} runs of schedule {first.schedule.name}"[:255],
-            text=f"Planned from {_at(first.planned_at)} to {_at(last.planned_at)}; the run after"
-            " them makes up for them. Was the service away?",
+            title=Message(
+                "missed: {count} runs of schedule {schedule}",
+                count=len(runs),
+                schedule=first.schedule.name,
+            ),
+            text=Message(
+                "Planned from {first} to {last}; the run after them makes up for them. "
+                "Was the service away?",
+                first=_at(first.planned_at),
+                last=_at(last.planned_at),
+            ),
         )
 
 
@@ -213,14 +240,18 @@ def _damaged(site: Site) -> Iterator[Finding]:
         by_site.setdefault(row.site_id, []).append(row.snapshot_id[:12])
     for site_id, ids in by_site.items():
         here = site_id == site.settings.site_id
-        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-        where = "this site" if here else names.get(site_id, site_id)
+        more = Message(" and {count} more", count=len(ids) - _NAMED) if len(ids) > _NAMED else ""
+        where = Message("this site") if here else names.get(site_id, site_id)
         yield Finding(
             kind=Kind.COPIES_DAMAGED,
             about=site_id,
-            title=f"damaged: {len(ids)} copies at {where}",
-            text=f"Snapshots {', '.join(ids[:_NAMED])}{more}.\nMend them there with a scrub that"
-            " repairs from the other site.",
+            title=Message("damaged: {count} copies at {where}", count=len(ids), where=where),
+            text=Message(
+                "Snapshots {names}{more}.\nMend them there with a scrub that repairs "
+                "from the other site.",
+                names=", ".join(ids[:_NAMED]),
+                more=more,
+            ),
             size=len(ids),
         )
 
@@ -233,9 +264,16 @@ def _behind(site: Site) -> Iterator[Finding]:
             yield Finding(
                 kind=Kind.PEER_BEHIND,
                 about=peer.name,
-                title=f"behind: {lag.count} snapshots are not verified at {peer.name}",
-                text=f"The oldest was taken {_at(lag.oldest_at)}. Look at the copy jobs here and"
-                " at the peer's own sync.",
+                title=Message(
+                    "behind: {count} snapshots are not verified at {peer}",
+                    count=lag.count,
+                    peer=peer.name,
+                ),
+                text=Message(
+                    "The oldest was taken {at}. Look at the copy jobs here and at the "
+                    "peer's own sync.",
+                    at=_at(lag.oldest_at),
+                ),
             )
 
 
@@ -263,9 +301,15 @@ def _quotas(site: Site) -> Iterator[Finding]:
             yield Finding(
                 kind=Kind.QUOTA_NEAR,
                 about=tenant.name,
-                title=f"quota: tenant {tenant.name} has used {share:.0%}",
-                text=f"{used.snapshots} snapshots, {used.stored_bytes} bytes are stored. At 100 %"
-                " its next snapshots are refused.",
+                title=Message(
+                    "quota: tenant {tenant} has used {share:.0%}", tenant=tenant.name, share=share
+                ),
+                text=Message(
+                    "{snapshots} snapshots, {bytes} bytes are stored. At 100 % its next "
+                    "snapshots are refused.",
+                    snapshots=used.snapshots,
+                    bytes=used.stored_bytes,
+                ),
                 size=1 if share >= 1 else 0,
             )
 
@@ -274,12 +318,14 @@ def _servers(site: Site) -> Iterator[Finding]:
     sizes = {Protection.BEHIND: 0, Protection.FAILING: 1}
     for one in figures.servers(site):
         if one.state in sizes:
-            since = f" since {_at(one.stalest_at)}" if one.stalest_at else ""
+            since = Message(" since {at}", at=_at(one.stalest_at)) if one.stalest_at else ""
             yield Finding(
                 kind=Kind.SERVER_UNSAFE,
                 about=one.server,
-                title=f"{one.state.value}: server {one.name}"[:255],
-                text=f"Not protected{since}: {one.reason}.",
+                title=Message("{state}: server {server}", state=one.state.value, server=one.name)[
+                    :255
+                ],
+                text=Message("Not protected{since}: {reason}.", since=since, reason=one.reason),
                 size=sizes[one.state],
                 server=one.server,
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dozo.model import change_token
 from dozo.model.change_token import BitmapState, ChangeToken, Evidence, Reason, TokenFile
+from dozo.model.words import word
 from dozo.services.capture_plan import VolumePlan
 from dozo.volumes import ImageInfo
 
@@ -105,9 +106,4 @@ def code_of(vault_reason: str | None, judged: str) -> str:
 
 def in_words(code: str) -> str:
     """A code for people: a clause that completes "read in full because …"."""
-    if code == ASKED_FOR:
-        return "it was asked for"
-    try:
-        return Reason(code).words
-    except ValueError:
-        return code
+    return word("full-reason", code)

@@ -18,6 +18,7 @@ from dozo.hypervisor import (
     ServerUnknown,
 )
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message, joined
 from dozo.services import notes, start_again
 from dozo.services.notes import HeldNote, Note
 from dozo.services.settings import Hook
@@ -104,7 +105,7 @@ def around(
     uuid = str(server.uuid)
     _settle_owed(site, server, work)
     if not site.host.server(uuid).active:
-        work.step(f"server {server.name} is off: no hooks run")
+        work.step(Message("server {server} is off: no hooks run", server=server.name))
         yield
         return
     if wanted.after is None:
@@ -114,8 +115,8 @@ def around(
     with notes.hold(
         site.settings.notes,
         _note_name(uuid),
-        what=f"server {server.name}",
-        work="a snapshot with hooks",
+        what=Message("server {server}", server=server.name),
+        work=Message("a snapshot with hooks"),
         kind=NOTE_KIND,
         server=uuid,
         before=wanted.before.name if wanted.before else "",
@@ -128,7 +129,12 @@ def around(
             _run_before(site, server, wanted, work, held)
             yield
         finally:
-            _say(work, f"hook {wanted.after.name} in server {server.name}")
+            _say(
+                work,
+                Message(
+                    "hook {hook} in server {server}", hook=wanted.after.name, server=server.name
+                ),
+            )
             outcome = _finish(
                 site,
                 uuid,
@@ -154,7 +160,9 @@ def settle(site: Site, note: Note) -> str:
         hook = None
     if hook is None:
         notes.forget(note)
-        return f"; the hook {name} was to run after it, but is not in dozo.toml any more"
+        return Message(
+            "; the hook {name} was to run after it, but is not in dozo.toml any more", name=name
+        )
     outcome = _finish(
         site,
         uuid,
@@ -164,11 +172,17 @@ def settle(site: Site, note: Note) -> str:
         first=lambda: _end_before(site, note, uuid, timeout_s),
     )
     if outcome.owed:
-        return f"; the hook {name} has still to run after it: {outcome.problem}"
+        return Message(
+            "; the hook {name} has still to run after it: {problem}",
+            name=name,
+            problem=outcome.problem,
+        )
     notes.forget(note)
     if outcome.problem:
-        return f"; the hook {name} failed after it: {outcome.problem}"
-    return f"; the hook {name} ran after it"
+        return Message(
+            "; the hook {name} failed after it: {problem}", name=name, problem=outcome.problem
+        )
+    return Message("; the hook {name} ran after it", name=name)
 
 
 def _wanted(site: Site, params: Mapping[str, Any]) -> _Wanted:
@@ -186,7 +200,7 @@ def _find(site: Site, name: str) -> Hook | None:
     for hook in site.settings.hooks:
         if hook.name == name:
             return hook
-    raise HookUnknown(name, ", ".join(names(site)) or "none")
+    raise HookUnknown(name, joined(names(site)) or Message("none"))
 
 
 def _note_name(uuid: str) -> str:
@@ -202,9 +216,9 @@ def _settle_owed(site: Site, server: "models.Server", work: Work) -> None:
         if note is None:
             return
         result = settle(site, note)
-        _say(work, f"{note.work} was interrupted{result}")
+        _say(work, Message("{work} was interrupted{result}", work=note.work, result=result))
         if note.path.exists():
-            reason = f"an earlier snapshot is not over{result}"
+            reason = Message("an earlier snapshot is not over{result}", result=result)
             raise HookFailed(str(note.body.get("hook")), server.name, reason)
 
 
@@ -218,7 +232,7 @@ def _run_before(
     hook = wanted.before
     if hook is None:
         return
-    work.step(f"hook {hook.name} in server {server.name}")
+    work.step(Message("hook {hook} in server {server}", hook=hook.name, server=server.name))
 
     def started(pid: int) -> None:
         if held is not None:
@@ -255,7 +269,7 @@ def _finish(
     """Wait for the agent, do ``first``, run a second hook."""
     try:
         if not site.host.server(uuid).active:
-            return _Outcome(owed=_starts_again(site, uuid), problem="the server is off")
+            return _Outcome(owed=_starts_again(site, uuid), problem=Message("the server is off"))
         site.host.wait_agent(uuid, timeout_s=agent_s)
         first()
         end = _run(site, uuid, hook, timeout_s)
@@ -279,11 +293,22 @@ def _tell(work: Work, hook: Hook, outcome: _Outcome) -> None:
     if outcome.owed:
         _say(
             work,
-            f"the hook {hook.name} after the snapshot could not run yet, the next clean-up tries"
-            f" again: {outcome.problem}",
+            Message(
+                "the hook {hook} after the snapshot could not run yet, the next "
+                "clean-up tries again: {problem}",
+                hook=hook.name,
+                problem=outcome.problem,
+            ),
         )
     elif outcome.problem:
-        _say(work, f"the hook {hook.name} after the snapshot failed: {outcome.problem}")
+        _say(
+            work,
+            Message(
+                "the hook {hook} after the snapshot failed: {problem}",
+                hook=hook.name,
+                problem=outcome.problem,
+            ),
+        )
 
 
 def _end_before(site: Site, note: Note, uuid: str, timeout_s: float) -> None:
@@ -312,17 +337,21 @@ def _run(
 def _problem(end: ProgramEnd) -> str:
     """What was wrong with a run; empty if nothing was."""
     if end.timed_out:
-        fate = "and may still be running there" if end.running else "and was stopped"
-        return f"it did not end in time {fate}"
+        fate = (
+            Message("and may still be running there") if end.running else Message("and was stopped")
+        )
+        return Message("it did not end in time {fate}", fate=fate)
     if end.signal is not None:
-        return f"it was ended by signal {end.signal}"
-    return "" if end.exit_code == 0 else f"it ended with {end.exit_code}"
+        return Message("it was ended by signal {signal}", signal=end.signal)
+    return (
+        "" if end.exit_code == 0 else Message("it ended with {exit_code}", exit_code=end.exit_code)
+    )
 
 
 def _said(output: str) -> str:
     """What a program printed last, as the end of a line."""
     lines = output.strip().splitlines()
-    return f"; it said: {' | '.join(lines)}" if lines else ""
+    return Message("; it said: {lines}", lines=" | ".join(lines)) if lines else ""
 
 
 def _nothing() -> None:

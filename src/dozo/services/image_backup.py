@@ -10,6 +10,7 @@ from dozo.blobs import open_blobs
 from dozo.model.errors import DozoError, ErrorKind
 from dozo.model.extents import Extent
 from dozo.model.extents_json import ExtentsMalformed, parse_extents
+from dozo.model.message import Message
 from dozo.model.progress import Progress
 from dozo.vault import (
     BackupResult,
@@ -233,7 +234,9 @@ def read_extents(path: Path, size_bytes: int) -> list[Extent]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ExtentsMalformed(reason=f"{path} cannot be read: {error}") from error
+        raise ExtentsMalformed(
+            reason=Message("{path} cannot be read: {error}", path=path, error=error)
+        ) from error
     return parse_extents(text, size_bytes)
 
 

@@ -17,12 +17,14 @@ from django.db.models import Q
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import JobState
+from dozo.model.message import Message
 from dozo.model.words import word
 from dozo.services import admission, audit
 from dozo.services.access import ActorKind
 from dozo.services.admission import Candidate, Decision, Lane, Limits
 from dozo.services.audit import AuditObject
 from dozo.services.job_kinds import JobKind, Prepared
+from dozo.services.job_work import error_columns, storable_told
 from dozo.services.site import Site
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 _SILENT_SECONDS = 15.0
 _DISPATCHED = ("attempt", "state", "dispatched_at", "started_at", "executions")
-_CANCELLED = ("state", "finished_at", "error_code", "error_text", "cancel_asked_at")
+_CANCELLED = ("state", "finished_at", "cancel_asked_at", *error_columns("", "", ""))
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED)
 ACTIVE = (JobState.RUNNING, JobState.CANCELLING)
@@ -42,7 +44,7 @@ WAITING = (JobState.QUEUED, JobState.WAITING)
 MOST_ASKED_FOR = 500
 """So many jobs of one tenant's people may wait."""
 
-OTHER = "another job"
+OTHER = Message("another job")
 """What a job waits for that its reader may not see."""
 
 
@@ -193,6 +195,7 @@ def enqueue(
             row = rows.create(
                 kind=kind.name,
                 title=prepared.title[:255],
+                title_told=storable_told(prepared.title),
                 tenant=prepared.tenant,
                 actor=scope.actor.name,
                 idempotency_key=idempotency_key,
@@ -292,9 +295,11 @@ def _expire(site: Site) -> None:
     late.update(
         state=JobState.FAILED,
         finished_at=now,
-        error_code="job.expired",
-        error_text="its window was over before it could begin",
-        error_hint="Make the window longer, or find out what kept the queue busy.",
+        **error_columns(
+            "job.expired",
+            Message("its window was over before it could begin"),
+            Message("Make the window longer, or find out what kept the queue busy."),
+        ),
     )
 
 
@@ -335,7 +340,9 @@ def cancel(site: Site, row: "Job", runner: Runner | None = None) -> JobState:
             raise JobEnded(row.job_id[:12], row.state)
         if row.state in WAITING:
             row.state, row.finished_at = JobState.CANCELLED, clock.now()
-            row.error_code, row.error_text = "job.cancelled", "cancelled before it began"
+            why = error_columns("job.cancelled", Message("cancelled before it began"), "")
+            for column, value in why.items():
+                setattr(row, column, value)
         elif row.state == JobState.RUNNING:
             row.state = JobState.CANCELLING
         row.cancel_asked_at = row.cancel_asked_at or clock.now()
@@ -420,7 +427,7 @@ def _view(
     return JobView(
         job=row.job_id,
         kind=row.kind,
-        title=row.title,
+        title=row.title_said,
         tenant=row.tenant.name if row.tenant else None,
         actor=row.actor,
         state=row.state,
@@ -432,7 +439,7 @@ def _view(
         started_at=row.started_at,
         finished_at=row.finished_at,
         attempt=row.attempt,
-        step=row.step,
+        step=row.step_said,
         facts=row.facts,
         bytes_total=row.bytes_total,
         bytes_done=row.bytes_done,
@@ -443,8 +450,8 @@ def _view(
         stuck_since=row.stuck_since,
         result=row.result,
         error_code=row.error_code or None,
-        error=row.error_text or None,
-        hint=row.error_hint or None,
+        error=row.error_said or None,
+        hint=row.hint_said or None,
     )
 
 

@@ -16,11 +16,12 @@ from dozo.catalog.errors import CatalogLost
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import Backoff, JobState
+from dozo.model.message import Message, from_json
 from dozo.services import leftovers, operations
 from dozo.services.admission import Lane
 from dozo.services.job_kinds import JobKind, JobKindUnknown
 from dozo.services.job_queue import ACTIVE
-from dozo.services.job_work import JobWork, beating, storable
+from dozo.services.job_work import JobWork, beating, error_columns, storable, storable_told
 from dozo.services.patience import ServiceStopping, patiently
 from dozo.services.site import Site
 from dozo.services.work import Cancelled
@@ -100,33 +101,35 @@ def _outcome(site: Site, row: "Job", work: JobWork) -> dict[str, Any]:
             _clean_up(site, kind, work)
         ended = _ended_by_crash(row, kind)
         if ended is not None:
-            work.log(str(ended["error_text"]))
+            work.log(from_json(ended["error_told"], ended["error_text"]))
             return ended
         if row.executions > 1:
-            work.log("the service was restarted while this ran: it runs again")
+            work.log(Message("the service was restarted while this ran: it runs again"))
         if row.state == JobState.CANCELLING:
             work.cancel()
         work.check()
         again = row.executions > 1 or row.attempt > 1
         result = kind.run(site, {**row.params, "job": row.job_id, "again": again}, work)
     except DozoError as error:
-        work.log(f"ended: {error}")
+        work.log(Message("ended: {error}", error=error))
         return _ended_by_error(row, kind, error, work)
     except PASSING as error:
         lost = CatalogLost(str(error).strip())
-        work.log(f"ended: {lost}")
+        work.log(Message("ended: {error}", error=lost))
         return _ended_by_error(row, kind, lost, work)
     except Exception as error:
         log.exception("job %s (%s) broke", row.job_id, row.kind)
-        work.log(f"broke: {type(error).__name__}: {error}")
+        work.log(Message("broke: {name}: {error}", name=type(error).__name__, error=error))
         work.log(traceback.format_exc(limit=-3))
         return {
             "state": JobState.FAILED,
-            "error_code": "job.broke",
-            "error_text": storable(f"{type(error).__name__}: {error}"),
-            "error_hint": "This is a defect of Dozo: report it with the job's log.",
+            **error_columns(
+                "job.broke",
+                f"{type(error).__name__}: {error}",
+                Message("This is a defect of Dozo: report it with the job's log."),
+            ),
         }
-    work.log("done")
+    work.log(Message("done"))
     return {"state": JobState.DONE, "result": plain(result)}
 
 
@@ -137,7 +140,7 @@ def _clean_up(site: Site, kind: JobKind, work: JobWork) -> None:
     """
     cleaned = leftovers.clean(site)
     for line in cleaned.lines:
-        work.log(f"left over: {line}")
+        work.log(Message("left over: {line}", line=line))
     if cleaned.problem is not None and kind.lane is not Lane.UPKEEP:
         raise cleaned.problem
 
@@ -158,9 +161,11 @@ def _ended_by_crash(row: "Job", kind: JobKind) -> dict[str, Any] | None:
     if not kind.repeatable(row.params):
         return {
             "state": JobState.INTERRUPTED,
-            "error_code": "job.interrupted",
-            "error_text": "the service ended while this ran; what was left over was cleaned up",
-            "error_hint": "Start it again if it is still wanted.",
+            **error_columns(
+                "job.interrupted",
+                Message("the service ended while this ran; what was left over was cleaned up"),
+                Message("Start it again if it is still wanted."),
+            ),
         }
     return None
 
@@ -168,9 +173,11 @@ def _ended_by_crash(row: "Job", kind: JobKind) -> dict[str, Any] | None:
 def _died_each_time(times: int) -> dict[str, Any]:
     return {
         "state": JobState.INTERRUPTED,
-        "error_code": "job.interrupted",
-        "error_text": f"the service ended {times} times while this ran",
-        "error_hint": "Find out what ends the service (its log, memory), then start it again.",
+        **error_columns(
+            "job.interrupted",
+            Message("the service ended {times} times while this ran", times=times),
+            Message("Find out what ends the service (its log, memory), then start it again."),
+        ),
     }
 
 
@@ -179,8 +186,7 @@ def _stopped(row: "Job", kind: JobKind, error: DozoError) -> dict[str, Any]:
         return {"state": JobState.WAITING, "not_before": clock.now(), **_error(error)}
     return {
         "state": JobState.INTERRUPTED,
-        **_error(error),
-        "error_hint": "Start it again if it is still wanted.",
+        **error_columns(error.code, str(error), Message("Start it again if it is still wanted.")),
     }
 
 
@@ -192,7 +198,14 @@ def _failed(
     if not can_pass or row.attempt >= kind.tries or not kind.repeatable(row.params):
         return {"state": JobState.FAILED, **_error(error)}
     pause = _backoff(kind).delay_seconds(row.job_id, row.attempt) or 0
-    say(f"attempt {row.attempt} of {kind.tries}; the next in {pause:.0f} s")
+    say(
+        Message(
+            "attempt {attempt} of {tries}; the next in {pause:.0f} s",
+            attempt=row.attempt,
+            tries=kind.tries,
+            pause=pause,
+        )
+    )
     return {
         "state": JobState.WAITING,
         "not_before": clock.now() + timedelta(seconds=pause),
@@ -209,17 +222,11 @@ def _backoff(kind: JobKind) -> Backoff:
 
 
 def _error(error: DozoError) -> dict[str, Any]:
-    return {
-        "error_code": error.code,
-        "error_text": storable(str(error)),
-        "error_hint": storable(error.hint_text()),
-    }
+    return error_columns(error.code, str(error), error.hint_as_message())
 
 
 def _finish(site: Site, row: "Job", columns: dict[str, Any]) -> None:
-    cleared = (
-        {} if "error_code" in columns else {"error_code": "", "error_text": "", "error_hint": ""}
-    )
+    cleared = {} if "error_code" in columns else error_columns("", "", "")
     final = {**cleared, **columns, "stuck_since": None}
     if columns["state"] != JobState.WAITING:
         final["finished_at"] = clock.now()
@@ -282,4 +289,4 @@ def settle(site: Site, run_id: str) -> None:
         columns = {"state": JobState.FAILED, **_error(error)}
     _finish(site, row, columns)
     for line in lines:
-        site.catalog.job_lines.create(job=row, at=clock.now(), text=line)
+        site.catalog.job_lines.create(job=row, at=clock.now(), text=line, told=storable_told(line))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import Error as DatabaseProblem
 from django.db import connections
@@ -17,6 +17,7 @@ from django.db import connections
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
 from dozo.model.job_states import JobState
+from dozo.model.message import Message, from_json
 from dozo.model.progress import Progress
 from dozo.services.patience import ServiceStopping, patiently
 from dozo.services.site import Site
@@ -65,6 +66,31 @@ def storable(text: str) -> str:
     return clean if len(clean) <= _LONGEST_TEXT else clean[: _LONGEST_TEXT - 1] + "…"
 
 
+def storable_told(text: str) -> Any:
+    """What it takes to say a text in every language, for a column of its own; None for nothing.
+
+    A text that is no message needs none.
+    """
+    return _clean(text.to_json()) if isinstance(text, Message) else None
+
+
+def _clean(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {name: _clean(one) for name, one in told.items()}
+    return storable(told) if isinstance(told, str) else told
+
+
+def error_columns(code: str, text: str, hint: str) -> dict[str, Any]:
+    """The columns of a job that say why it ended, and what to do about it."""
+    return {
+        "error_code": code,
+        "error_text": storable(text),
+        "error_hint": storable(hint),
+        "error_told": storable_told(text),
+        "hint_told": storable_told(hint),
+    }
+
+
 class JobWork:
     """Listens to one job. Raises :class:`Cancelled`, :class:`Stuck`, :class:`ServiceStopping`."""
 
@@ -72,9 +98,10 @@ class JobWork:
         self._title = title
         self._lock = threading.Lock()
         self._quiet_seconds = quiet_seconds
-        self._lines: list[tuple[datetime, str]] = []
+        self._lines: list[tuple[datetime, str, Any]] = []
         self._facts: dict[str, object] = {}
         self._step = ""
+        self._step_told: Any = None
         self._total = 0
         self._done = 0
         self._moved_at = clock.monotonic()
@@ -84,7 +111,7 @@ class JobWork:
         self.check()
         self.log(text)
         with self._lock:
-            self._step = storable(text)
+            self._step, self._step_told = storable(text), storable_told(text)
             self._moved_at = clock.monotonic()
 
     def bytes_of(self, label: str) -> Progress:  # noqa: ARG002  one sum over all streams
@@ -98,7 +125,7 @@ class JobWork:
     def log(self, text: str) -> None:
         """A line into the job's log, whatever becomes of the job."""
         with self._lock:
-            self._lines.append((clock.now(), storable(text)))
+            self._lines.append((clock.now(), storable(text), storable_told(text)))
 
     def check(self) -> None:
         """Raises what the job is to end with, if it is to end."""
@@ -137,21 +164,28 @@ class JobWork:
         if quiet <= self._quiet_seconds:
             return False
         if self._end is None:
-            self.log(f"stuck: no sign of life for {quiet:.0f} s in step {self._step!r}")
-        self.end(Stuck(quiet, self._step))
+            self.log(
+                Message(
+                    "stuck: no sign of life for {quiet:.0f} s in step {step!r}",
+                    quiet=quiet,
+                    step=from_json(self._step_told, self._step),
+                )
+            )
+        self.end(Stuck(quiet, from_json(self._step_told, self._step)))
         return True
 
-    def put_back(self, lines: list[tuple[datetime, str]]) -> None:
+    def put_back(self, lines: list[tuple[datetime, str, Any]]) -> None:
         """Lines that could not be written yet."""
         with self._lock:
             self._lines = lines + self._lines
 
-    def drain(self) -> tuple[list[tuple[datetime, str]], dict[str, object]]:
+    def drain(self) -> tuple[list[tuple[datetime, str, Any]], dict[str, object]]:
         """The new lines, and the present numbers as columns of the job."""
         with self._lock:
             lines, self._lines = self._lines, []
             return lines, {
                 "step": self._step,
+                "step_told": self._step_told,
                 "facts": dict(self._facts),
                 "bytes_total": self._total or None,
                 "bytes_done": self._done,
@@ -176,7 +210,9 @@ def flush(site: Site, row: "Job", work: JobWork) -> None:
     try:
         with site.catalog.transaction():
             _own(site, row).update(beat_at=clock.now(), **columns)
-            rows.bulk_create([rows.model(job=row, at=at, text=text) for at, text in lines])
+            rows.bulk_create(
+                [rows.model(job=row, at=at, text=text, told=told) for at, text, told in lines]
+            )
     except DatabaseProblem:
         work.put_back(lines)
         raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from dozo import volumes
 from dozo.hypervisor import CleanReport
 from dozo.model.errors import DozoError
+from dozo.model.message import Message, joined
 from dozo.model.states import Copy, CopyEvent, after
 from dozo.services import hooks, notes, pool_use, project, start_again
 from dozo.services.notes import Note
@@ -40,7 +41,7 @@ def captures_dir(site: Site) -> Path:
 def clean(site: Site) -> Cleaned:
     """Remove or report leftovers. Quick where there are none; repeating it is harmless."""
     # A server that Dozo stopped is missed by somebody: it comes first.
-    lines = _start_again(site)
+    lines: list[str] = _start_again(site)
     lines += _clean_captures(site)
     problem = None
     for stale in notes.stale(site.settings.notes):
@@ -53,7 +54,13 @@ def clean(site: Site) -> Cleaned:
                 except DozoError as error:
                     # The hypervisor or the vault is away: no reason for a service not to start.
                     problem = error
-                    lines.append(f"{_interrupted(note)} and cannot be cleaned up now: {error}")
+                    lines.append(
+                        Message(
+                            "{interrupted} and cannot be cleaned up now: {error}",
+                            interrupted=_interrupted(note),
+                            error=error,
+                        )
+                    )
     lines += _clean_images(site)
     return Cleaned(lines=tuple(lines), problem=problem)
 
@@ -76,7 +83,12 @@ def _start_again(site: Site) -> list[str]:
             try:
                 line, done = start_again.fulfil(site, note)
             except DozoError as error:
-                line, done = f"{note.what} cannot be started again now: {error}", False
+                line, done = (
+                    Message(
+                        "{what} cannot be started again now: {error}", what=note.what, error=error
+                    ),
+                    False,
+                )
             lines += [line] if line else []
             if done:
                 notes.forget(note)
@@ -90,7 +102,11 @@ def _clean_captures(site: Site) -> list[str]:
     try:
         reports = site.host.clean_leftovers(directory)
     except DozoError as error:
-        return [f"a live capture was interrupted and cannot be cleaned up now: {error}"]
+        return [
+            Message(
+                "a live capture was interrupted and cannot be cleaned up now: {error}", error=error
+            )
+        ]
     for bitmap in (one for report in reports for one in report.stale_bitmaps):
         # One that stays does no harm: names are never used twice, and `untrack` finds it.
         with suppress(VolumeError):
@@ -99,14 +115,23 @@ def _clean_captures(site: Site) -> list[str]:
 
 
 def _capture_line(report: CleanReport) -> str:
-    found = ", ".join(report.found) or "nothing"
-    thaw = "" if report.thawed else "; the guest is still frozen, a watchdog goes on thawing it"
-    return f"server {report.server}: a live capture was interrupted; removed: {found}{thaw}"
+    found = joined(report.found) or Message("nothing")
+    thaw = (
+        ""
+        if report.thawed
+        else Message("; the guest is still frozen, a watchdog goes on thawing it")
+    )
+    return Message(
+        "server {server}: a live capture was interrupted; removed: {found}{thaw}",
+        server=report.server,
+        found=found,
+        thaw=thaw,
+    )
 
 
 def _clean_note(site: Site, note: Note) -> list[str]:
     kind = note.body.get("kind")
-    line = _interrupted(note)
+    line: str = _interrupted(note)
     if kind == "snapshot":
         return [line + _forget_partial_point(site, note)]
     if kind == "restore-server":
@@ -117,12 +142,12 @@ def _clean_note(site: Site, note: Note) -> list[str]:
         line += hooks.settle(site, note)
     elif kind == "copy":
         _fail_copies(site, str(note.body.get("peer", "")))
-        line += "; copy again, what arrived is not sent again"
+        line += Message("; copy again, what arrived is not sent again")
     return [] if kind == "part" else [line]
 
 
 def _interrupted(note: Note) -> str:
-    return f"{note.what}: {note.work} was interrupted"
+    return Message("{what}: {work} was interrupted", what=note.what, work=note.work)
 
 
 def _is_needed(site: Site, note: Note) -> bool:
@@ -143,21 +168,21 @@ def _is_needed(site: Site, note: Note) -> bool:
 def _take_up_restore(site: Site, note: Note) -> str:
     """Put the marks of an interrupted in-place restore back where a lost catalog had them."""
     if not note.body.get("writing"):
-        return " before anything was written"
+        return Message(" before anything was written")
     if note.body.get("written"):
-        return " when everything was written"
+        return Message(" when everything was written")
     volume = site.catalog.volumes.filter(volume_id=str(note.body.get("volume"))).first()
     if volume is None:
-        return (
-            f"; {note.body.get('path')} may be half written: let `dozo rebuild` find it before"
-            " you use it"
+        return Message(
+            "; {path} may be half written: let `dozo rebuild` find it before you use it",
+            path=note.body.get("path"),
         )
     if not volume.restoring_snapshot:
         volume.restoring_snapshot = str(note.body.get("snapshot"))
         volume.safety_snapshot = str(note.body.get("safety", ""))
         volume.save()
-    finish = f"finish it with `dozo volume restore {volume.name} --resume`"
-    return f"; {finish}, or take back what was there with --go-back"
+    finish = Message("finish it with `dozo volume restore {volume} --resume`", volume=volume.name)
+    return Message("; {finish}, or take back what was there with --go-back", finish=finish)
 
 
 def _forget_partial_point(site: Site, note: Note) -> str:
@@ -167,7 +192,7 @@ def _forget_partial_point(site: Site, note: Note) -> str:
         return _record_single(site, note)
     members = [info for info in site.vault.snapshots() if point and info.group == point]
     if not members:
-        return "; nothing of it is left"
+        return Message("; nothing of it is left")
     facts = [found for info in members if (found := project.read_facts(info)) is not None]
     wanted = {
         one.volume_id
@@ -180,9 +205,11 @@ def _forget_partial_point(site: Site, note: Note) -> str:
         for info in members:
             project.record(site, info)
         project.refresh_copies(site, site.own_row, site.vault, members, only=True)
-        return " when it was complete already; it is kept"
+        return Message(" when it was complete already; it is kept")
     site.vault.delete([info.snapshot for info in members], reason="incomplete")
-    return f"; {len(members)} snapshots of the incomplete recovery point were deleted"
+    return Message(
+        "; {count} snapshots of the incomplete recovery point were deleted", count=len(members)
+    )
 
 
 def _record_single(site: Site, note: Note) -> str:
@@ -196,8 +223,8 @@ def _record_single(site: Site, note: Note) -> str:
         if facts is not None and facts.name == name:
             project.record(site, info)
             project.refresh_copies(site, site.own_row, site.vault, [info], only=True)
-            return " when it was complete already; it is kept"
-    return "; nothing of it is left"
+            return Message(" when it was complete already; it is kept")
+    return Message("; nothing of it is left")
 
 
 def _discard_images(site: Site, note: Note) -> str:
@@ -210,10 +237,13 @@ def _discard_images(site: Site, note: Note) -> str:
     names = {info.name for info in site.host.servers()}
     if servers or note.body.get("server") in names:
         called = ", ".join(sorted(servers)) or note.body.get("server")
-        return f" after the server was defined; look at server {called} before you start it"
+        return Message(
+            " after the server was defined; look at server {server} before you start it",
+            server=called,
+        )
     for image in images:
         pool.discard(image)
-    return "; its images were removed"
+    return Message("; its images were removed")
 
 
 def _fail_copies(site: Site, peer: str) -> None:
@@ -231,18 +261,34 @@ def _clean_images(site: Site) -> list[str]:
         used = pool_use.users(site)
     except DozoError as error:
         return [
-            f"volume {image.name}: half-made image {image.path} stays while nobody can say"
-            f" whether a server has it: {error}"
+            Message(
+                "volume {volume}: half-made image {path} stays while nobody can say "
+                "whether a server has it: {error}",
+                volume=image.name,
+                path=image.path,
+                error=error,
+            )
             for image in left
         ]
-    lines = []
+    lines: list[str] = []
     for image in left:
         server = pool_use.user(used, image.path)
         if server is not None:
             lines.append(
-                f"volume {image.name}: half-made image {image.path} stays, server {server} has it"
+                Message(
+                    "volume {volume}: half-made image {path} stays, server {server} has it",
+                    volume=image.name,
+                    path=image.path,
+                    server=server,
+                )
             )
         elif pool.discard_leftover(image):
             site.catalog.volumes.filter(volume_id=image.volume_id, state="creating").delete()
-            lines.append(f"volume {image.name}: half-made image {image.path} was removed")
+            lines.append(
+                Message(
+                    "volume {volume}: half-made image {path} was removed",
+                    volume=image.name,
+                    path=image.path,
+                )
+            )
     return lines

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message, from_json, stored
 
 _LOCK_TRIES = 5
 _LOCK_PAUSE_SECONDS = 0.02
@@ -91,6 +92,8 @@ def hold(directory: Path, name: str, *, what: str, work: str, **body: object) ->
             "work": work,
             "pid": os.getpid(),
             "since": clock.to_text(clock.now()),
+            # In a form that can be said in every language.
+            "told": {"what": stored(what), "work": stored(work)},
             **body,
         }
         _stop_mark(path).unlink(missing_ok=True)
@@ -171,10 +174,12 @@ def _read(path: Path, *, alive: bool | None = None) -> Note | None:
         return None
     except ValueError:
         body = {}
+    told = body.get("told")
+    told = told if isinstance(told, dict) else {}
     return Note(
         path=path,
-        what=str(body.get("what", path.stem)),
-        work=str(body.get("work", "unknown work")),
+        what=from_json(told.get("what"), str(body.get("what", path.stem))),
+        work=from_json(told.get("work"), str(body.get("work", Message("unknown work")))),
         pid=int(body.get("pid", 0)),
         since=str(body.get("since", "unknown")),
         alive=_held(path.with_suffix(".lock")) if alive is None else alive,
@@ -199,7 +204,7 @@ def _held(lock_path: Path) -> bool:
 def _busy(path: Path, what: str) -> Busy:
     note = _read(path)
     if note is None:
-        return Busy(what, "another operation that has just begun", 0, "now")
+        return Busy(what, Message("another operation that has just begun"), 0, "now")
     return Busy(note.what, note.work, note.pid, note.since)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message, said
 from dozo.model.news import News
 from dozo.services import findings, sending
 from dozo.services.access import Operation, Scope
@@ -36,6 +37,7 @@ _WORSE_PAUSE = timedelta(hours=1)
 _GIVE_UP = timedelta(days=7)
 _FORGET = timedelta(days=30)
 _IN_ONE_MESSAGE = 20
+_TITLE = 255
 
 
 def look(site: Site) -> list[str]:
@@ -61,8 +63,8 @@ def _open(site: Site, finding: Finding, now: datetime) -> list[str]:
     row = site.catalog.incidents.create(
         key=finding.key,
         kind=finding.kind.value,
-        title=finding.title,
-        text=finding.text,
+        title=_told(site, finding.title)[:_TITLE],
+        text=_told(site, finding.text),
         size=finding.size,
         opened_at=now,
         told_at=now,
@@ -77,7 +79,8 @@ def _worse(site: Site, row: "Incident", finding: Finding, now: datetime) -> list
     # What grows one by one is not told one by one.
     if now - row.told_at < _WORSE_PAUSE and finding.kind is not News.SERVER_UNSAFE:
         return []
-    row.title, row.text, row.size, row.told_at = finding.title, finding.text, finding.size, now
+    row.title, row.text = _told(site, finding.title)[:_TITLE], _told(site, finding.text)
+    row.size, row.told_at = finding.size, now
     row.save(using=site.catalog.alias)
     return _tell(site, row, finding.title, finding.text, tone=Tone.BAD, now=now)
 
@@ -85,16 +88,33 @@ def _worse(site: Site, row: "Incident", finding: Finding, now: datetime) -> list
 def _close(site: Site, row: "Incident", now: datetime) -> list[str]:
     row.closed_at = now
     row.save(using=site.catalog.alias)
-    text = f"It lasted from {row.opened_at:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC."
-    return _tell(site, row, f"over: {row.title}"[:255], text, tone=Tone.GOOD, now=now)
+    text = Message(
+        "It lasted from {first} to {last} UTC.",
+        first=f"{row.opened_at:%Y-%m-%d %H:%M}",
+        last=f"{now:%Y-%m-%d %H:%M}",
+    )
+    return _tell(
+        site, row, Message("over: {title}", title=row.title), text, tone=Tone.GOOD, now=now
+    )
 
 
 def _tell(
     site: Site, row: "Incident", title: str, text: str, *, tone: Tone, now: datetime
 ) -> list[str]:
     for url in site.settings.notify:
-        row.notices.create(address=_hash(url), title=title, text=text, tone=tone.value, next_at=now)
+        row.notices.create(
+            address=_hash(url),
+            title=_told(site, title)[:_TITLE],
+            text=_told(site, text),
+            tone=tone.value,
+            next_at=now,
+        )
     return [title]
+
+
+def _told(site: Site, text: str) -> str:
+    """A text as it is sent: in the site's language."""
+    return str(said(text, site.settings.language))
 
 
 def _hash(url: str) -> str:
@@ -165,8 +185,9 @@ def _message(site: Site, rows: "Sequence[Notice]") -> tuple[str, str]:
     blocks = [f"{row.title}\n{row.text}" for row in rows[:_IN_ONE_MESSAGE]]
     more = len(rows) - len(blocks)
     if more:
-        blocks.append(f"… and {more} more.")
-    return f"[{name}] {len(rows)} things to know", "\n\n".join(blocks) + where
+        blocks.append(_told(site, Message("… and {count} more.", count=more)))
+    title = _told(site, Message("[{name}] {count} things to know", name=name, count=len(rows)))
+    return title, "\n\n".join(blocks) + where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +228,10 @@ def _send_tests(scope: Scope) -> list[TestResult]:
         try:
             sending.send(
                 url,
-                title=f"[{site.settings.name}] a test",
-                text=f"Asked for by {scope.actor.name}. Nothing is wrong.",
+                title=_told(site, Message("[{name}] a test", name=site.settings.name)),
+                text=_told(
+                    site, Message("Asked for by {name}. Nothing is wrong.", name=scope.actor.name)
+                ),
                 tone=Tone.TEST,
             )
         except DozoError as error:

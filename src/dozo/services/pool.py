@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from dozo.model.message import Message
 from dozo.services.errors import NameInvalid, PoolFull, VolumeNameTaken
 from dozo.services.notes import fsync_directory
 
@@ -85,10 +86,10 @@ class Pool:
 
     def _require_free(self, name: str, path: Path, tenant: str) -> None:
         if path.exists():
-            raise VolumeNameTaken(name, f"the file {path}")
+            raise VolumeNameTaken(name, Message("the file {path}", path=path))
         for image in self.images():
             if (image.name, image.tenant) == (name, tenant) or image.path == str(path):
-                raise VolumeNameTaken(name, f"volume {image.volume_id}")
+                raise VolumeNameTaken(name, Message("volume {volume}", volume=image.volume_id))
 
     @contextmanager
     def making(self, image: PoolImage, create: Callable[[], None]) -> Iterator[None]:
@@ -124,7 +125,10 @@ class Pool:
     def _require_unmade(self, image: PoolImage) -> None:
         before = self.find(image.volume_id)
         if before is not None and Path(before.path).exists():
-            raise VolumeNameTaken(image.name, f"volume {before.volume_id} ({before.path})")
+            raise VolumeNameTaken(
+                image.name,
+                Message("volume {volume} ({path})", volume=before.volume_id, path=before.path),
+            )
         if before is not None:
             # A volume that comes back: of its old image only the record is left.
             self.forget(before)
@@ -269,9 +273,9 @@ def _read(path: Path) -> PoolImage | None:
 def checked_name(name: str) -> str:
     """``name``, if it can be a file's and a volume's name; :class:`NameInvalid` otherwise."""
     if not name or len(name) > 200:
-        raise NameInvalid(name, "it is empty or too long")
+        raise NameInvalid(name, Message("it is empty or too long"))
     if name.startswith((".", "-")) or not all(
         letter.isalnum() or letter in "._-+" for letter in name
     ):
-        raise NameInvalid(name, "it has characters that file names or commands trip over")
+        raise NameInvalid(name, Message("it has characters that file names or commands trip over"))
     return name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.services import attaching, found, inventory, notes
 from dozo.services.errors import ServerBusy, VolumeForeign, VolumeRestoring
 from dozo.services.notes import Note
@@ -78,8 +79,8 @@ def delete(site: Site, reference: str, *, volumes_too: bool = False) -> ServerSt
     with notes.hold(
         site.settings.notes,
         server.note_name,
-        what=f"server {server.row.name}",
-        work="deleting it",
+        what=Message("server {server}", server=server.row.name),
+        work=Message("deleting it"),
         kind="delete",
     ):
         rows = list(server.row.volumes.filter(state="attached")) if volumes_too else []

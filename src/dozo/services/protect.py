@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dozo.hypervisor import DiskInfo, ServerInfo
 from dozo.model import change_token, clock
 from dozo.model.change_token import Reason
+from dozo.model.message import Message
 from dozo.model.states import CaptureMode, Consistency
+from dozo.model.words import word
 from dozo.services import capture_live, capture_offline, hints, inventory, notes, storing
 from dozo.services.capture_plan import CapturePlan, ParentPlan, VolumePlan
 from dozo.services.errors import (
@@ -80,7 +82,7 @@ def plan_server(
         if disk.excluded_reason
     ]
     left_out += [
-        LeftOut(device=disk.device, reason="not asked for")
+        LeftOut(device=disk.device, reason=Message("not asked for"))
         for disk in info.disks
         if not disk.excluded_reason and chosen and disk.device not in chosen
     ]
@@ -90,7 +92,9 @@ def plan_server(
         if not disk.excluded_reason and (not chosen or disk.device in chosen)
     ]
     if not devices:
-        raise NothingToSnapshot(row.name, ", ".join(one.device for one in left_out) or "no disks")
+        raise NothingToSnapshot(
+            row.name, ", ".join(one.device for one in left_out) or Message("no disks")
+        )
     return _plan_attached(
         site,
         row,
@@ -201,7 +205,11 @@ def _plan_unattached(
     keep: dict[str, Any] | None,
 ) -> CapturePlan:
     if mode not in {None, CaptureMode.OFFLINE}:
-        raise ModeImpossible(str(mode), f"volume {volume.name}", "it is attached to no server")
+        raise ModeImpossible(
+            str(mode),
+            Message("volume {volume}", volume=volume.name),
+            Message("it is attached to no server"),
+        )
     if volume.restoring_snapshot:
         raise VolumeRestoring(volume.name, volume.restoring_snapshot[:12])
     chosen = checked_name(name) if name else f"{volume.name}-{_stamp()}"
@@ -224,7 +232,10 @@ def _plan_unattached(
 
 def _refuse_disk(volume: "models.Volume", disk: DiskInfo) -> None:
     if disk.excluded_reason or disk.refused_reason:
-        raise VolumeRefused(volume.name, disk.refused_reason or f"it is {disk.excluded_reason}")
+        raise VolumeRefused(
+            volume.name,
+            disk.refused_reason or Message("it is {reason}", reason=disk.excluded_reason),
+        )
     if volume.restoring_snapshot:
         raise VolumeRestoring(volume.name, volume.restoring_snapshot[:12])
 
@@ -232,18 +243,24 @@ def _refuse_disk(volume: "models.Volume", disk: DiskInfo) -> None:
 def _mode(info: ServerInfo, volumes: Sequence[VolumePlan], mode: CaptureMode | None) -> CaptureMode:
     fitting = CaptureMode.LIVE if info.active else CaptureMode.OFFLINE
     chosen = mode or fitting
-    what = f"server {info.name}"
+    what = Message("server {server}", server=info.name)
     if chosen is CaptureMode.FILE:
-        raise ModeImpossible(chosen.value, what, "it is for image files alone")
+        raise ModeImpossible(chosen.value, what, Message("it is for image files alone"))
     if chosen is CaptureMode.OFFLINE and info.active:
-        raise ModeImpossible(chosen.value, what, f"it is {info.state}")
+        raise ModeImpossible(
+            chosen.value, what, Message("it is {state}", state=word("server", info.state))
+        )
     if chosen is not CaptureMode.OFFLINE and not info.active:
-        raise ModeImpossible(chosen.value, what, f"it is {info.state}")
+        raise ModeImpossible(
+            chosen.value, what, Message("it is {state}", state=word("server", info.state))
+        )
     if chosen is CaptureMode.UNMOUNTED:
         for volume in volumes:
             if volume.is_root:
                 raise ModeImpossible(
-                    chosen.value, f"volume {volume.name}", "the guest runs from a root volume"
+                    chosen.value,
+                    Message("volume {volume}", volume=volume.name),
+                    Message("the guest runs from a root volume"),
                 )
     return chosen
 
@@ -311,7 +328,9 @@ def _volume_of(site: Site, server: "models.Server", reference: str) -> "models.V
     if row is None:
         row = site.catalog.volume(reference)
     if row.server_id != server.uuid:
-        raise VolumeRefused(row.name, f"it is not attached to server {server.name}")
+        raise VolumeRefused(
+            row.name, Message("it is not attached to server {server}", server=server.name)
+        )
     return row
 
 
@@ -333,8 +352,10 @@ def apply(site: Site, plan: CapturePlan, *, work: Work | None = None) -> Protect
     with notes.hold(
         site.settings.notes,
         plan.note_name,
-        what=f"server {plan.server_name}" if plan.server_name else plan.volumes[0].name,
-        work=f"{plan.mode.value} snapshot {plan.name!r}",
+        what=Message("server {server}", server=plan.server_name)
+        if plan.server_name
+        else plan.volumes[0].name,
+        work=Message("{mode} snapshot {name!r}", mode=plan.mode.value, name=plan.name),
         kind="snapshot",
         mode=plan.mode.value,
         snapshot=plan.name,
@@ -345,7 +366,7 @@ def apply(site: Site, plan: CapturePlan, *, work: Work | None = None) -> Protect
 
 def take(site: Site, plan: CapturePlan, note: notes.HeldNote, work: Work) -> Protected:
     """As :func:`apply`, for a caller that holds the note of the server or volume already."""
-    work.step(f"take {plan.mode.value} snapshot {plan.name}")
+    work.step(Message("take {mode} snapshot {name}", mode=plan.mode.value, name=plan.name))
     capture = (
         capture_offline.opened(site, plan)
         if plan.mode is CaptureMode.OFFLINE

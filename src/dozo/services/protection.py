@@ -10,7 +10,9 @@ from django.db.models import Q
 
 from dozo.model import clock
 from dozo.model.job_states import JobState
+from dozo.model.message import Message
 from dozo.model.states import Copy
+from dozo.model.words import word
 from dozo.services import scheduler
 from dozo.services.job_queue import ACTIVE, WAITING
 from dozo.services.protection_evidence import Evidence, required_sites
@@ -120,7 +122,7 @@ def _of_server(server: "models.Server", judged: list[VolumeProtection]) -> Serve
             tenant=server.tenant.name,
             state=Protection.UNPROTECTED,
             stalest_at=None,
-            reason="no schedule covers it",
+            reason=Message("no schedule covers it"),
             volumes=volumes,
         )
     worst = min(scheduled, key=lambda one: _WORST.index(one.state))
@@ -161,7 +163,7 @@ def _of_volume(volume: "models.Volume", evidence: Evidence) -> VolumeProtection:
             state=Protection.UNPROTECTED,
             scheduled=False,
             protected_at=protected_at,
-            reason="no schedule covers it",
+            reason=Message("no schedule covers it"),
         )
     verdicts = [_by_schedule(volume, row, evidence) for row in schedules]
     state, reason = min(verdicts, key=lambda one: _WORST.index(one[0]))
@@ -186,31 +188,37 @@ def _by_schedule(
         return _before_first_run(schedule, taken_at is not None)
     newest = runs[0]
     if schedule.next_at is not None and schedule.next_at < now - _LATE:
-        return Protection.BEHIND, f"schedule {schedule.name} is late"
+        return Protection.BEHIND, Message("schedule {schedule} is late", schedule=schedule.name)
     if taken_at is not None and taken_at >= newest.planned_at:
         return Protection.PROTECTED, ""
     outcome = _outcome(*evidence.outcome(newest))
     if outcome is not None:
-        return Protection.FAILING, f"schedule {schedule.name}: {outcome}"
+        return Protection.FAILING, Message(
+            "schedule {schedule}: {outcome}", schedule=schedule.name, outcome=outcome
+        )
     # It goes on, or its copies do: until the next run is due, the one before it counts.
     since = runs[1].planned_at if len(runs) > 1 else schedule.created_at
     if taken_at is not None and taken_at >= since:
         return Protection.PROTECTED, ""
-    return Protection.BEHIND, f"the newest run of schedule {schedule.name} is not protected yet"
+    return Protection.BEHIND, Message(
+        "the newest run of schedule {schedule} is not protected yet", schedule=schedule.name
+    )
 
 
 def _before_first_run(schedule: "Schedule", taken: bool) -> tuple[Protection, str]:
     if schedule.next_at is not None and schedule.next_at < clock.now():
-        return Protection.BEHIND, f"schedule {schedule.name} is late"
+        return Protection.BEHIND, Message("schedule {schedule} is late", schedule=schedule.name)
     if taken:
         return Protection.PROTECTED, ""
-    return Protection.UNPROTECTED, f"schedule {schedule.name} has not run yet"
+    return Protection.UNPROTECTED, Message(
+        "schedule {schedule} has not run yet", schedule=schedule.name
+    )
 
 
 def _outcome(run: "ScheduleRun", job: "Job | None") -> str | None:
     """Why a run came to nothing; None if it did not, or goes on."""
     if run.outcome == scheduler.SKIPPED:
-        return f"the run was skipped: {run.reason}"
+        return Message("the run was skipped: {reason}", reason=run.reason_said)
     if job is None or job.state in {*ACTIVE, *WAITING, JobState.DONE}:
         return None
-    return job.error_text or job.state
+    return job.error_said or word("job", job.state)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
-from dozo.model.counting import counted
 from dozo.model.errors import DozoError
+from dozo.model.message import Message, counted
 from dozo.model.states import Copy, CopyEvent, after
 from dozo.services import inventory, notes, project, snapshots
 from dozo.services.project import ProjectReport
@@ -102,12 +102,12 @@ def copy(
         snapshot_ids = [info.snapshot for info in site.vault.snapshots()]
     row = site.site_row(peer.site_id)
     started = clock.monotonic()
-    work.step(f"copy {len(snapshot_ids)} snapshots to {peer.name}")
+    work.step(Message("copy {count} snapshots to {peer}", count=len(snapshot_ids), peer=peer.name))
     with notes.hold(
         site.settings.notes,
         f"copy-{secrets.token_hex(8)}",
-        what=f"peer {peer.name}",
-        work=f"copying {len(snapshot_ids)} snapshots",
+        what=Message("peer {peer}", peer=peer.name),
+        work=Message("copying {count} snapshots", count=len(snapshot_ids)),
         kind="copy",
         peer=peer.name,
     ):
@@ -115,7 +115,7 @@ def copy(
         _move(site, row, snapshot_ids, CopyEvent.START)
         try:
             report = site.vault.copy_to(
-                target, offered, progress=work.bytes_of(f"copy to {peer.name}")
+                target, offered, progress=work.bytes_of(Message("copy to {peer}", peer=peer.name))
             )
         except BaseException:
             _move(site, row, snapshot_ids, CopyEvent.FAIL)
@@ -182,7 +182,7 @@ def sync(site: Site, *, verify: bool = True, work: Work | None = None) -> Synced
     where the peers see it. A peer or a hypervisor that does not answer is reported, not raised.
     """
     work = work or Unheard()
-    work.step("read the vault")
+    work.step(Message("read the vault"))
     report = project.rebuild(site, everything=False)
     verified = verify_new(site, work=work) if verify else []
     return Synced(
@@ -217,7 +217,7 @@ def _refresh_quietly(site: Site, peer: Peer) -> str:
         refresh_peer(site, peer)
     except DozoError as error:
         return str(error)
-    return "reached"
+    return Message("reached")
 
 
 def _sync_inventory(site: Site) -> str:
@@ -225,7 +225,7 @@ def _sync_inventory(site: Site) -> str:
         found = inventory.sync(site)
     except DozoError as error:
         return str(error)
-    return counted(found.servers, "server")
+    return counted(found.servers, "{count} server", "{count} servers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,13 +262,19 @@ def rebuild(
     work = work or Unheard()
     started = clock.monotonic()
     source = site.peer_vault(plan.peer)
-    work.step(f"copy {len(plan.snapshots_missing)} snapshots from {plan.peer.name}")
+    work.step(
+        Message(
+            "copy {count} snapshots from {peer}",
+            count=len(plan.snapshots_missing),
+            peer=plan.peer.name,
+        )
+    )
     # Everything is offered, not the missing snapshots alone: deletions and holds come along too.
     report = source.copy_to(
         site.vault,
-        progress=work.bytes_of(f"copy from {plan.peer.name}"),
+        progress=work.bytes_of(Message("copy from {peer}", peer=plan.peer.name)),
     )
-    work.step("read the vault into the catalog")
+    work.step(Message("read the vault into the catalog"))
     found = project.rebuild(site)
     verified = verify_new(site, work=work) if verify else []
     refresh_peer(site, plan.peer, source)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dozo import volumes
 from dozo.hypervisor import RestoringMark, Standstill
+from dozo.model.message import Message
 from dozo.services import attaching, found, notes, protect
 from dozo.services.capture_plan import CapturePlan
 from dozo.services.errors import (
@@ -158,13 +159,19 @@ def apply(site: Site, plan: InPlacePlan, *, work: Work | None = None) -> PutBack
         watch = _watch(stack, site, plan)
         safety = row.safety_snapshot
         if plan.safety is not None:
-            work.step(f"take a safety snapshot of {plan.volume}")
+            work.step(Message("take a safety snapshot of {volume}", volume=plan.volume))
             safety = protect.take(site, plan.safety, note, work).snapshots[0].snapshot
         # Opened before it is marked: whoever has it opened meanwhile leaves no mark behind.
         with volumes.open_target(plan.path, format=plan.format) as target:
             if watch is not None:
                 watch.check(now=True)
-            work.step(f"put {plan.volume} back to {plan.snapshot_name}")
+            work.step(
+                Message(
+                    "put {volume} back to {snapshot}",
+                    volume=plan.volume,
+                    snapshot=plan.snapshot_name,
+                )
+            )
             note.update(writing=True, path=plan.path, safety=safety)
             _mark(site, row, plan, safety)
             result = site.vault.restore_in_place(
@@ -185,12 +192,12 @@ def apply(site: Site, plan: InPlacePlan, *, work: Work | None = None) -> PutBack
 
 def _hold(stack: ExitStack, site: Site, plan: InPlacePlan) -> notes.HeldNote:
     """Keep others off the server, if there is one, and off the volume."""
-    work = f"putting it back to snapshot {plan.snapshot_name}"
+    work = Message("putting it back to snapshot {snapshot}", snapshot=plan.snapshot_name)
     note = stack.enter_context(
         notes.hold(
             site.settings.notes,
             plan.server.note_name if plan.server else f"volume-{plan.volume_id}",
-            what=f"volume {plan.volume}",
+            what=Message("volume {volume}", volume=plan.volume),
             work=work,
             kind="restore-in-place",
             volume=plan.volume_id,

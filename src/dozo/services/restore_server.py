@@ -15,6 +15,7 @@ from dozo import hypervisor
 from dozo.hypervisor import Network, ServerInfo, ServerState
 from dozo.model import clock
 from dozo.model.errors import DozoError
+from dozo.model.message import Message, joined
 from dozo.model.states import Identity
 from dozo.services import inventory, notes, pool_use, restore_volume, state_files
 from dozo.services.errors import (
@@ -127,7 +128,9 @@ def plan(
     elif server is not None:
         ids = _newest_of(site, site.catalog.server(server), at or clock.now())
     else:
-        raise NothingToRestore("no server", ": name a recovery point, snapshots or a server")
+        raise NothingToRestore(
+            Message("no server"), Message(": name a recovery point, snapshots or a server")
+        )
     return _plan(
         site,
         [readable(site, one) for one in ids],
@@ -150,9 +153,9 @@ def _of_recovery_point(site: Site, reference: str) -> list[str]:
     row = site.catalog.recovery_point(reference)
     view = recovery_point_view(site, row)
     if not view.snapshots:
-        raise NothingToRestore(f"recovery point {row.name}", "")
+        raise NothingToRestore(Message("recovery point {name}", name=row.name), "")
     if view.missing:
-        raise RecoveryPointIncomplete(row.name, ", ".join(view.missing))
+        raise RecoveryPointIncomplete(row.name, joined(view.missing))
     return [one.snapshot for one in view.snapshots]
 
 
@@ -174,7 +177,10 @@ def _newest_of(site: Site, server: "models.Server", at: datetime) -> list[str]:
     for row in rows.order_by("created_at"):
         newest[str(row.facts["volume"]["device"])] = row.snapshot_id
     if not newest:
-        raise NothingToRestore(f"server {server.name}", f" at or before {clock.to_text(at)}")
+        raise NothingToRestore(
+            Message("server {server}", server=server.name),
+            Message(" at or before {at}", at=clock.to_text(at)),
+        )
     return list(newest.values())
 
 
@@ -190,7 +196,7 @@ def _plan(
     state, source = _state_of(site, found)
     facts = source.facts
     if facts is None or facts.server is None:
-        raise NoDefinition(f"snapshot {source.name}")
+        raise NoDefinition(Message("snapshot {snapshot}", snapshot=source.name))
     definition = state_files.definition_for(
         state, [one.facts.volume.device for one in found if one.facts]
     )
@@ -200,7 +206,7 @@ def _plan(
         key=_device_of,
     )
     if not used:
-        raise NoDefinition(f"snapshot {source.name}")
+        raise NoDefinition(Message("snapshot {snapshot}", snapshot=source.name))
     # What is gone, and which names are free, is the hypervisor's to say.
     inventory.sync(site)
     present = {info.uuid: info for info in site.host.servers()}
@@ -239,10 +245,10 @@ def _state_of(site: Site, found: list[Readable]) -> tuple[ServerState, Readable]
     """The definition that comes with the root volume's snapshot, else with the newest."""
     volumes = [one.facts.volume.volume_id for one in found if one.facts]
     if len(set(volumes)) != len(found):
-        raise SnapshotsConflict("two are of one volume, or one is of a plain image")
+        raise SnapshotsConflict(Message("two are of one volume, or one is of a plain image"))
     servers = {one.facts.server.uuid for one in found if one.facts and one.facts.server}
     if len(servers) > 1:
-        raise SnapshotsConflict("they are of different servers")
+        raise SnapshotsConflict(Message("they are of different servers"))
     ordered = sorted(
         found,
         key=lambda one: (bool(one.facts and one.facts.volume.is_root), one.info.created_at),
@@ -251,7 +257,7 @@ def _state_of(site: Site, found: list[Readable]) -> tuple[ServerState, Readable]
     source = ordered[0]
     state = state_files.from_attachments(site.vault.attachments(source.info.snapshot))
     if state is None:
-        raise NoDefinition(f"snapshot {source.name}")
+        raise NoDefinition(Message("snapshot {snapshot}", snapshot=source.name))
     return state, source
 
 
@@ -309,8 +315,8 @@ def apply(
     with notes.hold(
         site.settings.notes,
         plan.note_name,
-        what=f"server {plan.name}",
-        work=f"restoring it from {len(plan.volumes)} snapshots",
+        what=Message("server {server}", server=plan.name),
+        work=Message("restoring it from {count} snapshots", count=len(plan.volumes)),
         kind="restore-server",
         server=plan.name,
         images=[one.image.volume_id for one in plan.volumes],
@@ -320,14 +326,14 @@ def apply(
         written: list[PoolImage] = []
         try:
             made = _make_volumes(site, plan, work, written)
-            work.step(f"define server {plan.name}")
+            work.step(Message("define server {name}", name=plan.name))
             uuid = _define(site, plan)
         except BaseException:
             _discard_unused(site, written)
             raise
     _take_up(site, [one.image for one in plan.volumes])
     if plan.start:
-        work.step(f"start server {plan.name}")
+        work.step(Message("start server {name}", name=plan.name))
         _start(site, uuid)
     return ServerMade(
         server=uuid,

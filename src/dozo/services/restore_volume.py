@@ -7,6 +7,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from dozo import volumes
+from dozo.model.message import Message
 from dozo.services.errors import PlaintextNotAccepted, VolumeNameTaken
 from dozo.services.facts import VolumeFacts
 from dozo.services.pool import Pool, PoolImage
@@ -36,7 +37,9 @@ class VolumePlan:
     @property
     def warning(self) -> str | None:
         """What whoever asked for it should know before."""
-        return "encrypted at the source, restored as plain data" if self.encrypted else None
+        return (
+            Message("encrypted at the source, restored as plain data") if self.encrypted else None
+        )
 
     @property
     def path(self) -> str:
@@ -101,7 +104,7 @@ def plan_from_id(
     path = pool.require_free_name(name, format, tenant)
     named = site.catalog.volumes.filter(name=name, tenant__name=tenant)
     for row in named.exclude(state="gone"):
-        raise VolumeNameTaken(name, f"volume {row.volume_id}")
+        raise VolumeNameTaken(name, Message("volume {volume}", volume=row.volume_id))
     # Zeros are not written: what is needed are the chunks that are stored.
     size = found.info.bytes_volume
     pool.require_space(min(found.info.chunks * site.vault.header.chunk_bytes, size))
@@ -170,7 +173,7 @@ def require_accepted(plan: VolumePlan, *, accept_plaintext: bool) -> None:
 def write_image(site: Site, plan: VolumePlan, work: Work) -> VolumeMade:
     """Make and fill the image. Touches no database: several may run in parallel threads."""
     image = plan.image
-    work.step(f"restore {plan.snapshot_name} to {image.path}")
+    work.step(Message("restore {snapshot} to {path}", snapshot=plan.snapshot_name, path=image.path))
     create = partial(
         volumes.create_image, image.path, format=image.format, size_bytes=image.bytes_volume
     )

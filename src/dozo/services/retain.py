@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock, retention
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message, joined
 from dozo.model.retention import Generation, Keep, Limits, RetentionPlan, keep_from_json
 from dozo.model.states import Copy
 from dozo.services import policies, protection, snapshots
@@ -127,8 +128,8 @@ def _group_of(row: "models.Snapshot") -> str:
 
 def _name_of(row: "models.Snapshot") -> str:
     if row.server is not None:
-        return f"server {row.server.name}"
-    return f"volume {row.volume.name}" if row.volume else row.name
+        return Message("server {server}", server=row.server.name)
+    return Message("volume {volume}", volume=row.volume.name) if row.volume else row.name
 
 
 def _plan_group(
@@ -205,11 +206,17 @@ def apply(site: Site, plans: list[GroupPlan], *, work: Work | None = None) -> di
         ids = [snapshot_id for snapshot_id, _reason in group.plan.delete]
         if not ids:
             continue
-        work.step(f"{group.of}: remove {len(ids)} snapshots whose generation is over")
+        work.step(
+            Message(
+                "{group}: remove {count} snapshots whose generation is over",
+                group=group.of,
+                count=len(ids),
+            )
+        )
         snapshots.delete(site, ids, reason=RETENTION)
         removed += ids
     stopped = [group for group in plans if group.plan.refused is not None]
     if stopped:
         reasons = sorted({one.plan.refused.value for one in stopped if one.plan.refused})
-        raise RetentionStopped(", ".join(one.of for one in stopped), ", ".join(reasons))
+        raise RetentionStopped(joined(one.of for one in stopped), joined(reasons))
     return {"removed": removed, "kept": sum(len(group.plan.keep) for group in plans)}

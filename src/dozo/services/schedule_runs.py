@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from django.db.models import F, OuterRef, Subquery
 
 from dozo.model.job_states import JobState
-from dozo.model.message import Message
-from dozo.model.words import word
 from dozo.services import job_queue
 from dozo.services.access import Scope
 from dozo.services.job_queue import JobView
-from dozo.services.scheduler import REFUSED, SKIPPED
+from dozo.services.scheduler import SKIPPED
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -65,14 +63,6 @@ class RunDetail:
     jobs: tuple[JobView, ...]
 
 
-def reason_in_words(reason: str) -> str:
-    """Why a run was skipped, as a message; what a policy or a state refused stands as it is."""
-    what, _, text = reason.partition(": ")
-    if what == REFUSED and text:
-        return Message("{what}: {text}", what=word("skipped", what), text=text)
-    return word("skipped", reason) if reason else ""
-
-
 def worst(states: Iterable[str]) -> str:
     """The state by which several are called: what failed before what runs before what is done."""
     found = set(states)
@@ -110,13 +100,13 @@ def last(scope: Scope, rows: Iterable["Schedule"]) -> dict[str, Went]:
 def _went(runs: "list[ScheduleRun]") -> Went:
     states = [_state(run) for run in runs]
     state = worst(states)
-    reasons = [run.reason for run in runs if run.reason]
+    reasons = [run.reason_said for run in runs if run.reason]
     return Went(
         planned_at=runs[0].planned_at,
         state=state,
         count=states.count(state),
         targets=len(states),
-        reason=reason_in_words(reasons[0]) if state == SKIPPED and reasons else "",
+        reason=reasons[0] if state == SKIPPED and reasons else "",
     )
 
 
@@ -156,6 +146,6 @@ def _detail(row: "ScheduleRun", names: Mapping[str, str], jobs: Mapping[str, Job
         target=target,
         target_name=names.get(row.target, ""),
         state=_state(row),
-        reason=reason_in_words(row.reason),
+        reason=row.reason_said if row.reason else "",
         jobs=tuple(jobs[job.pk] for job in row.jobs.all() if job.pk in jobs),
     )

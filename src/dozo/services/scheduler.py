@@ -14,12 +14,14 @@ from django.db.models import Q
 
 from dozo.model import clock, schedule_times
 from dozo.model.errors import DozoError
+from dozo.model.message import Message
 from dozo.model.schedule_times import Action
 from dozo.model.states import CaptureMode
 from dozo.model.timing import Timing, timing_from_json
 from dozo.services import job_queue, operations
 from dozo.services.access import Actor, Scope
 from dozo.services.job_kinds import JobKind, Prepared
+from dozo.services.job_work import storable_told
 from dozo.services.policies import STOP
 from dozo.services.site import Site
 
@@ -31,7 +33,6 @@ log = logging.getLogger(__name__)
 
 STARTED, SKIPPED = "started", "skipped"
 NOTHING_COVERED = "nothing-covered"
-REFUSED = "refused"
 _MISSED_REPORTED = 100
 # By so much the clocks of two workers may differ.
 _CLOCKS_DIFFER = timedelta(minutes=1)
@@ -143,7 +144,10 @@ def _verdict(
         prepared = kind.prepare(scope, {what: reference, **capture_params(row)})
     except DozoError as error:
         return _Verdict(
-            planned=planned, target=target, outcome=SKIPPED, reason=f"{REFUSED}: {error}"
+            planned=planned,
+            target=target,
+            outcome=SKIPPED,
+            reason=Message("refused: {error}", error=error),
         )
     return _Verdict(
         planned=planned,
@@ -222,6 +226,7 @@ def _write_run(site: Site, row: "Schedule", verdict: _Verdict) -> "tuple[Schedul
         target=verdict.target,
         outcome=verdict.outcome,
         reason=verdict.reason,
+        reason_told=storable_told(verdict.reason),
         decided_at=clock.now(),
     )
     if verdict.kind is None or verdict.prepared is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.model import clock, retention, schedule_times
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message, from_json
 from dozo.model.retention import keep_from_json, keep_to_json
 from dozo.model.states import CaptureMode
 from dozo.model.timing import timing_from_json, timing_to_json
@@ -217,7 +218,7 @@ def update(
         if any(fields.get(one) is not None for one in _TARGETS):
             tenant, row.target_kind, row.target = _target(scope, fields)
             if tenant != row.tenant:
-                raise ScheduleInvalid("target", "it belongs to another tenant")
+                raise ScheduleInvalid("target", Message("it belongs to another tenant"))
         before = (row.timing, row.enabled)
         _apply(scope, row, fields)
         if not (row.enabled is False and set(fields) == {"enabled"}):
@@ -395,9 +396,9 @@ def run_views(scope: Scope, rows: Iterable["ScheduleRun"]) -> list[RunView]:
     tenants = {row.schedule.tenant_id for row in rows}
     servers = catalog.servers.filter(uuid__in=ids["server"], tenant_id__in=tenants)
     volumes = catalog.volumes.filter(volume_id__in=ids["volume"], tenant_id__in=tenants)
-    names = {f"server:{one.uuid}": f"server {one.name}" for one in servers} | {
-        f"volume:{one.volume_id}": f"volume {one.name}" for one in volumes
-    }
+    names = {
+        f"server:{one.uuid}": Message("server {server}", server=one.name) for one in servers
+    } | {f"volume:{one.volume_id}": Message("volume {volume}", volume=one.name) for one in volumes}
     return [_run_view(row, names) for row in rows]
 
 
@@ -407,7 +408,7 @@ def _run_view(row: "ScheduleRun", names: Mapping[str, str]) -> RunView:
         target=row.target,
         target_name=names.get(row.target, row.target),
         outcome=row.outcome,
-        reason=row.reason or None,
+        reason=from_json(row.reason_told, row.reason) or None,
         decided_at=row.decided_at,
         jobs=tuple(job.job_id for job in row.jobs.all()),
     )
@@ -416,7 +417,9 @@ def _run_view(row: "ScheduleRun", names: Mapping[str, str]) -> RunView:
 def _target(scope: Scope, fields: Mapping[str, Any]) -> tuple["models.Tenant", str, str]:
     given = [one for one in _TARGETS if fields.get(one)]
     if len(given) != 1:
-        raise ScheduleInvalid("target", f"name exactly one of {', '.join(_TARGETS)}")
+        raise ScheduleInvalid(
+            "target", Message("name exactly one of {names}", names=", ".join(_TARGETS))
+        )
     kind, reference = given[0], str(fields[given[0]])
     if kind == "server":
         server = scope.server(reference)
@@ -431,7 +434,7 @@ def _tenant_name(scope: Scope, fields: Mapping[str, Any]) -> str:
     """Whose servers a tag means: the actor's own tenant, or the one that an operator names."""
     name = fields.get("tenant") or scope.actor.tenant
     if not name:
-        raise ScheduleInvalid("tenant", "say whose servers the tag is to cover")
+        raise ScheduleInvalid("tenant", Message("say whose servers the tag is to cover"))
     return str(name)
 
 
@@ -445,14 +448,17 @@ def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
     if fields.get("mode"):
         row.mode = str(fields["mode"])
     if row.mode not in _MODES:
-        raise ScheduleInvalid("mode", f"{row.mode!r} is none of {', '.join(sorted(_MODES))}")
+        raise ScheduleInvalid(
+            "mode",
+            Message("{mode!r} is none of {names}", mode=row.mode, names=", ".join(sorted(_MODES))),
+        )
     for name in _CHANGEABLE:
         if fields.get(name) is not None:
             setattr(row, name, fields[name])
     if fields.get("timing") is not None:
         row.timing = timing_to_json(timing_from_json(fields["timing"]))
     if not row.timing:
-        raise ScheduleInvalid("timing", "it is missing")
+        raise ScheduleInvalid("timing", Message("it is missing"))
     if fields.get("keep"):
         row.keep = keep_to_json(keep_from_json(fields["keep"]))
     if fields.get("keep_peer") is not None:
@@ -460,7 +466,7 @@ def _apply(scope: Scope, row: "Schedule", fields: Mapping[str, Any]) -> None:
         given = fields["keep_peer"]
         row.keep_peer = keep_to_json(keep_from_json(given)) if given else {}
     if not row.keep:
-        raise ScheduleInvalid("keep", "it is missing: say how many generations to keep")
+        raise ScheduleInvalid("keep", Message("it is missing: say how many generations to keep"))
     _refuse_contradictions(row)
     policies.refuse_schedule(scope.site, row)
     hooks.check_names(scope.site, (row.hook_before, row.hook_after))
@@ -500,6 +506,6 @@ def _about_target(scope: Scope, row: "Schedule") -> frozenset[str]:
 
 def _refuse_contradictions(row: "Schedule") -> None:
     if row.force_stop and row.mode != STOP:
-        raise ScheduleInvalid("force_stop", f"it goes with mode {STOP} alone")
+        raise ScheduleInvalid("force_stop", Message("it goes with mode {mode} alone", mode=STOP))
     if row.stated_unmounted and row.mode != CaptureMode.UNMOUNTED.value:
-        raise ScheduleInvalid("stated_unmounted", "it goes with mode unmounted alone")
+        raise ScheduleInvalid("stated_unmounted", Message("it goes with mode unmounted alone"))

@@ -9,6 +9,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message
 from dozo.model.redaction import redacted
 
 _PROBLEM_CHARACTERS = 300
@@ -86,4 +87,4 @@ def send(url: str, *, title: str, text: str, tone: Tone) -> None:
     if not taken:
         # Whatever of the address it repeats is not for the log.
         hidden = redacted(problem.replace(url, shown(url)))
-        raise MessageNotSent(shown(url), hidden[:_PROBLEM_CHARACTERS] or "it said no more")
+        raise MessageNotSent(shown(url), hidden[:_PROBLEM_CHARACTERS] or Message("it said no more"))

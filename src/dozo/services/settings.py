@@ -12,6 +12,8 @@ from typing import Any
 
 from dozo.catalog import postgres
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.language import DEFAULT, LANGUAGES
+from dozo.model.message import Message, joined
 from dozo.model.news import URGENT, News
 from dozo.model.quiet import QuietHours
 from dozo.services.notes import fsync_directory
@@ -122,6 +124,7 @@ class Settings:
     reread_days: int = 30
     parallel_volumes: int = 2
     tenant: str = "default"
+    language: str = DEFAULT
     listen: str = "127.0.0.1:8790"
     public_url: str = ""
     tls_certificate: Path | None = None
@@ -165,7 +168,7 @@ class Settings:
         for one in self.peers:
             if one.name == name:
                 return one
-        raise PeerUnknown(name, ", ".join(one.name for one in self.peers) or "none")
+        raise PeerUnknown(name, joined(one.name for one in self.peers) or Message("none"))
 
 
 def site_id(name: str) -> str:
@@ -301,7 +304,9 @@ def _overridden(path: Path, plain: dict[str, Any]) -> dict[str, Any]:
                 continue
             table = plain.setdefault(section, {})
             if not isinstance(table, dict):
-                raise SettingsInvalid(str(path), f"[{section}] must be a section")
+                raise SettingsInvalid(
+                    str(path), Message("[{section}] must be a section", section=section)
+                )
             try:
                 table[key] = tomllib.loads(f"value = {text}")["value"]
             except tomllib.TOMLDecodeError:
@@ -310,7 +315,7 @@ def _overridden(path: Path, plain: dict[str, Any]) -> dict[str, Any]:
 
 
 _KNOWN = {
-    "site": {"name", "tenant"},
+    "site": {"name", "tenant", "language"},
     "vault": {"url", "keys"},
     "hypervisor": {"libvirt", "pool", "scratch", "scratch_bytes"},
     "capture": {
@@ -332,7 +337,9 @@ def database_address(path: Path, text: str) -> str:
     try:
         return postgres.parse(text).url
     except postgres.AddressInvalid as error:
-        raise SettingsInvalid(str(path), f"catalog.database: {error}") from None
+        raise SettingsInvalid(
+            str(path), Message("catalog.database: {error}", error=error)
+        ) from None
 
 
 _HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -355,6 +362,7 @@ class _Reader:
             home=home,
             name=self._text("site", "name"),
             tenant=self._text("site", "tenant", "default"),
+            language=self._language(),
             vault=self._vault_url(self._text("vault", "url")),
             keys=home / self._text("vault", "keys", "keys"),
             pool=pool,
@@ -388,6 +396,13 @@ class _Reader:
             hooks=self._hooks(),
         )
 
+    def _language(self) -> str:
+        language = self._text("site", "language", DEFAULT)
+        if language not in LANGUAGES:
+            known = joined(LANGUAGES)
+            raise self._invalid(Message("site.language is one of: {known}", known=known))
+        return language
+
     def _database(self) -> str:
         text = self._optional_text("catalog", "database")
         return database_address(self.path, text) if text else ""
@@ -398,15 +413,19 @@ class _Reader:
         try:
             return QuietHours.parse(hours, zone) if hours else None
         except ValueError:
-            raise self._invalid("notify.quiet must be like 22:00-07:00") from None
+            raise self._invalid(Message("notify.quiet must be like 22:00-07:00")) from None
         except DozoError as error:
-            raise self._invalid(f"notify.quiet_zone: {error}") from None
+            raise self._invalid(Message("notify.quiet_zone: {error}", error=error)) from None
 
     def _urgent(self) -> tuple[News, ...]:
         try:
             return tuple(News(one) for one in self._texts("notify", "urgent", URGENT))
         except ValueError as error:
-            raise self._invalid(f"notify.urgent: {error}; known: {', '.join(News)}") from None
+            raise self._invalid(
+                Message(
+                    "notify.urgent: {problem}; known: {known}", problem=error, known=joined(News)
+                )
+            ) from None
 
     def _vault_url(self, url: str) -> str:
         return url if "://" in url else str(self.path.parent.absolute() / url)
@@ -414,42 +433,50 @@ class _Reader:
     def _peers(self) -> tuple[Peer, ...]:
         entries = self.plain.get("peers", [])
         if not isinstance(entries, list):
-            raise self._invalid("peers must be [[peers]] tables")
+            raise self._invalid(Message("peers must be [[peers]] tables"))
         found = []
         for entry in entries:
             values = {}
             for key in ("name", "vault", "public_key"):
                 value = entry.get(key)
                 if not isinstance(value, str) or not value:
-                    raise self._invalid(f"a peer needs {key} as text")
+                    raise self._invalid(Message("a peer needs {key} as text", key=key))
                 values[key] = value
             values["vault"] = self._vault_url(values["vault"])
             found.append(Peer(**values))
         if len({peer.name for peer in found}) != len(found):
-            raise self._invalid("two peers have the same name")
+            raise self._invalid(Message("two peers have the same name"))
         return tuple(found)
 
     def _hooks(self) -> tuple[Hook, ...]:
         entries = self.plain.get("hooks", [])
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise self._invalid("hooks must be [[hooks]] tables")
+            raise self._invalid(Message("hooks must be [[hooks]] tables"))
         found = [self._hook(entry) for entry in entries]
         if len({hook.name for hook in found}) != len(found):
-            raise self._invalid("two hooks have the same name")
+            raise self._invalid(Message("two hooks have the same name"))
         return tuple(found)
 
     def _hook(self, entry: Mapping[str, Any]) -> Hook:
         name, command = entry.get("name"), entry.get("command")
         if set(entry) - {"name", "command"}:
-            raise self._invalid("a hook has a name and a command, and nothing else")
+            raise self._invalid(Message("a hook has a name and a command, and nothing else"))
         if not isinstance(name, str) or not _HOOK_NAME.fullmatch(name):
-            raise self._invalid("a hook's name is 1 to 64 letters, digits, '.', '_' or '-'")
+            raise self._invalid(
+                Message("a hook's name is 1 to 64 letters, digits, '.', '_' or '-'")
+            )
         if not isinstance(command, list) or not command:
-            raise self._invalid(f"the hook {name} needs a command: a list of texts")
+            raise self._invalid(
+                Message("the hook {name} needs a command: a list of texts", name=name)
+            )
         if not all(isinstance(one, str) and "\0" not in one for one in command):
-            raise self._invalid(f"the hook {name}: the parts of a command are texts")
+            raise self._invalid(
+                Message("the hook {name}: the parts of a command are texts", name=name)
+            )
         if not _GUEST_PATH.match(command[0]):
-            raise self._invalid(f"the hook {name} needs a command with an absolute path")
+            raise self._invalid(
+                Message("the hook {name} needs a command with an absolute path", name=name)
+            )
         return Hook(name=name, command=tuple(command))
 
     def _refuse_unknown(self) -> None:
@@ -457,16 +484,29 @@ class _Reader:
             if section in {"peers", "hooks"}:
                 continue
             if section not in _KNOWN or not isinstance(table, dict):
-                raise self._invalid(f"[{section}] is not a section that Dozo knows")
+                raise self._invalid(
+                    Message("[{section}] is not a section that Dozo knows", section=section)
+                )
             for key in table:
                 if key not in _KNOWN[section]:
                     known = ", ".join(sorted(_KNOWN[section]))
-                    raise self._invalid(f"{section}.{key} is not a setting (known: {known})")
+                    raise self._invalid(
+                        Message(
+                            "{section}.{key} is not a setting (known: {known})",
+                            section=section,
+                            key=key,
+                            known=known,
+                        )
+                    )
 
     def _text(self, section: str, key: str, default: str | None = None) -> str:
         value = self.plain.get(section, {}).get(key, default)
         if not isinstance(value, str) or not value:
-            raise self._invalid(f"{section}.{key} must be a text that is not empty")
+            raise self._invalid(
+                Message(
+                    "{section}.{key} must be a text that is not empty", section=section, key=key
+                )
+            )
         return value
 
     def _optional_text(self, section: str, key: str) -> str:
@@ -479,21 +519,35 @@ class _Reader:
     def _texts(self, section: str, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         value = self.plain.get(section, {}).get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise self._invalid(f"{section}.{key} must be a list of texts")
+            raise self._invalid(
+                Message("{section}.{key} must be a list of texts", section=section, key=key)
+            )
         return tuple(value)
 
     def _number(self, section: str, key: str, default: float, least: float, most: float) -> float:
         value = self.plain.get(section, {}).get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._invalid(f"{section}.{key} must be a number")
+            raise self._invalid(
+                Message("{section}.{key} must be a number", section=section, key=key)
+            )
         if not least <= value <= most:
-            raise self._invalid(f"{section}.{key} must lie between {least:g} and {most:g}")
+            raise self._invalid(
+                Message(
+                    "{section}.{key} must lie between {least:g} and {most:g}",
+                    section=section,
+                    key=key,
+                    least=least,
+                    most=most,
+                )
+            )
         return value
 
     def _optional_count(self, section: str, key: str) -> int | None:
         value = self.plain.get(section, {}).get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self._invalid(f"{section}.{key} must be a whole number of bytes")
+            raise self._invalid(
+                Message("{section}.{key} must be a whole number of bytes", section=section, key=key)
+            )
         return value
 
     def _invalid(self, problem: str) -> SettingsInvalid:

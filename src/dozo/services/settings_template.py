@@ -8,6 +8,8 @@ TEMPLATE = """\
 name = {name}
 # The owner of servers that nobody has assigned to a tenant.
 tenant = "default"
+# In which language the site sends its notifications: "en" or "ja".
+# language = "ja"
 
 [vault]
 # The backup storage of this site: a folder, best on disks of its own.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo import volumes
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.message import Message, joined
 from dozo.services.errors import NotReadable
 from dozo.services.facts import SnapshotFacts
 from dozo.services.project import RETENTION, read_facts, record, refresh_copies
@@ -121,7 +122,7 @@ def refuse_damage(verified: Iterable[Verified]) -> None:
     """Raises :class:`ReadBackFailed` for the first that is damaged."""
     for done in verified:
         if done.damage:
-            raise ReadBackFailed(done.name, "; ".join(done.damage))
+            raise ReadBackFailed(done.name, joined(done.damage, "; "))
 
 
 def _verify_one(
@@ -129,7 +130,7 @@ def _verify_one(
 ) -> Verified:
     from dozo.vault import Scope  # noqa: PLC0415  loads the ciphers
 
-    work.step(f"verify {row.name}")
+    work.step(Message("verify {snapshot}", snapshot=row.name))
     damage = ""
     try:
         site.vault.verify(

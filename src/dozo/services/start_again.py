@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from dozo.hypervisor import ServerUnknown
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.services import notes
 from dozo.services.found import FoundServer
 from dozo.services.notes import Busy, HeldNote, Note
@@ -37,13 +38,13 @@ def stopped(
     with notes.hold(
         site.settings.notes,
         _note_name(server.uuid),
-        what=f"server {server.row.name}",
-        work="stopping it for a snapshot and starting it again",
+        what=Message("server {server}", server=server.row.name),
+        work=Message("stopping it for a snapshot and starting it again"),
         kind=KIND,
         server=server.uuid,
         until=None,
     ) as note:
-        work.step(f"stop server {server.row.name}")
+        work.step(Message("stop server {server}", server=server.row.name))
         try:
             site.host.stop(server.uuid, timeout_s=timeout_seconds, force=force, look=work.check)
         except BaseException:
@@ -84,11 +85,11 @@ def fulfil(site: Site, note: Note) -> tuple[str, bool]:
     try:
         info = site.host.server(uuid)
     except ServerUnknown:
-        return f"{note.what}: it was to be started again, but it is gone", True
+        return Message("{what}: it was to be started again, but it is gone", what=note.what), True
     until = note.body.get("until")
     if not info.active:
         site.host.start(uuid)
-        return f"{note.what}: started again, after Dozo had stopped it", True
+        return Message("{what}: started again, after Dozo had stopped it", what=note.what), True
     over = not until or clock.now() > clock.from_text(str(until))
     return "", over
 

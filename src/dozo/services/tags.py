@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from dozo.model.message import Message
 from dozo.services.access_errors import TagInvalid
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,62}")
@@ -16,7 +17,9 @@ def checked(tags: Iterable[str]) -> list[str]:
         if not _TAG.fullmatch(tag):
             raise TagInvalid(tag[:80])
     if len(found) > MOST_TAGS:
-        raise TagInvalid(f"the {MOST_TAGS + 1}st tag, {found[MOST_TAGS]}")
+        raise TagInvalid(
+            Message("the {number}st tag, {tag}", number=MOST_TAGS + 1, tag=found[MOST_TAGS])
+        )
     return found
 
 

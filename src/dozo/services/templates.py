@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.services import snapshots
 from dozo.services.errors import NoDefinition, NotRootVolume
 from dozo.services.facts import SnapshotFacts, TemplateFacts
@@ -36,11 +37,11 @@ def plan(site: Site, reference: str, *, name: str, job: str = "") -> TemplatePla
     checked_name(name)
     found = snapshots.readable(site, site.catalog.snapshot(reference).snapshot_id)
     if found.facts is None:
-        raise NoDefinition(f"snapshot {found.name}")
+        raise NoDefinition(Message("snapshot {snapshot}", snapshot=found.name))
     if not found.facts.volume.is_root:
         raise NotRootVolume(found.name, found.facts.volume.name)
     if DEFINITION not in site.vault.attachments(found.info.snapshot):
-        raise NoDefinition(f"snapshot {found.name}")
+        raise NoDefinition(Message("snapshot {snapshot}", snapshot=found.name))
     facts = replace(
         found.facts,
         name=name,
@@ -59,7 +60,7 @@ def create(site: Site, plan: TemplatePlan, *, work: Work | None = None) -> Templ
     """Make the template. No bytes are copied: it shares the snapshot's chunks, not its fate."""
     from dozo.vault import SnapshotDraft  # noqa: PLC0415  loads the ciphers
 
-    (work or Unheard()).step(f"make template {plan.name}")
+    (work or Unheard()).step(Message("make template {name}", name=plan.name))
     made = site.vault.clone(
         plan.source.snapshot,
         SnapshotDraft(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dozo import hypervisor, volumes
+from dozo.model.message import Message
 from dozo.model.states import Tracking
 from dozo.services import found, inventory, notes
 from dozo.services.site import Site
@@ -49,8 +50,8 @@ def untrack(site: Site, reference: str) -> Untracked:
     with notes.hold(
         site.settings.notes,
         server.note_name,
-        what=f"server {server.row.name}",
-        work="removing change tracking",
+        what=Message("server {server}", server=server.row.name),
+        work=Message("removing change tracking"),
         kind="untrack",
     ):
         report = site.host.untrack(server.uuid)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Max
 
+from dozo.model.message import known
 from dozo.services.hints import in_words
 from dozo.services.site import Site
 
@@ -175,7 +176,7 @@ def _volume_view(row: "models.Volume", taken: _Taken) -> VolumeView:
         path=row.path,
         restoring=row.restoring_snapshot or None,
         origin_snapshot=row.origin_snapshot or None,
-        refused_reason=row.excluded_reason or None,
+        refused_reason=known(row.excluded_reason) or None,
         snapshots=taken[0],
         newest_snapshot_at=taken[1],
     )
@@ -267,7 +268,7 @@ def _snapshot_view(row: "models.Snapshot", copies: dict[str, str]) -> SnapshotVi
         readable=row.readable,
         deleted_at=row.deleted_at,
         copies=copies,
-        notes=dict(row.facts.get("notes") or {}),
+        notes={name: known(text) for name, text in (row.facts.get("notes") or {}).items()},
     )
 
 
@@ -313,7 +314,7 @@ def _recovery_point_view(
         created_at=row.created_at,
         complete=not missing,
         missing=missing,
-        left_out=tuple(row.left_out),
+        left_out=tuple({**one, "reason": known(one["reason"])} for one in row.left_out),
         copies=copies,
         snapshots=tuple(sorted(views, key=lambda view: view.device)),
         notes={name: text for view in views for name, text in view.notes.items()},

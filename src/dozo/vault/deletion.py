@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault.errors import HoldNotLonger, ObjectDamaged, SnapshotHeld, UndeleteTooLate
 from dozo.vault.format import ObjectKind, create_document, load_document, store_document
 from dozo.vault.layout import (
@@ -239,7 +240,9 @@ def _deletion(blobs: Blobs, snapshot: str, number: int, *, resolved: set[str]) -
             purged=purged,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a tombstone") from error
+        raise ObjectDamaged(
+            url=blobs.url, key=key, reason=Message("it is not a tombstone")
+        ) from error
 
 
 def _endings(blobs: Blobs, snapshot: str) -> dict[str, str | None]:
@@ -284,4 +287,4 @@ def _load_hold(blobs: Blobs, key: str) -> Hold:
             note=document["note"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a hold") from error
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is not a hold")) from error

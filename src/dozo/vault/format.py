@@ -13,6 +13,7 @@ from typing import Any
 from blake3 import blake3
 
 from dozo.blobs import Blobs, BlobUnreadable, Buffer
+from dozo.model.message import Message
 from dozo.vault.errors import FormatUnsupported, ObjectDamaged
 
 MAGIC = b"DOZO"
@@ -81,12 +82,12 @@ def read_prologue(data: Buffer, key: str, *, expected: ObjectKind, url: str) -> 
     was written by a newer version that this one may not read.
     """
     if len(data) < PROLOGUE.size:
-        raise ObjectDamaged(url=url, key=key, reason="it is too short")
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is too short"))
     magic, kind, version, compatible, read_only, incompatible, body_bytes = PROLOGUE.unpack_from(
         data
     )
     if magic != MAGIC or kind != expected:
-        raise ObjectDamaged(url=url, key=key, reason="it does not start as it should")
+        raise ObjectDamaged(url=url, key=key, reason=Message("it does not start as it should"))
     if version != VERSION or incompatible & ~KNOWN_INCOMPATIBLE_FEATURES:
         raise FormatUnsupported(url=url, key=key, version=version, features=incompatible)
     return Prologue(
@@ -126,13 +127,13 @@ def open_object(data: Buffer, key: str, kind: ObjectKind, *, url: str) -> memory
     view = memoryview(data)
     # The checksum comes first: a damaged version byte must not look like a newer format.
     if len(view) < PROLOGUE.size + HASH_BYTES:
-        raise ObjectDamaged(url=url, key=key, reason="it is too short")
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is too short"))
     if checksum(key, view[:-HASH_BYTES]) != view[-HASH_BYTES:]:
-        raise ObjectDamaged(url=url, key=key, reason="its checksum does not match")
+        raise ObjectDamaged(url=url, key=key, reason=Message("its checksum does not match"))
     prologue = read_prologue(view, key, expected=kind, url=url)
     body = view[PROLOGUE.size : -HASH_BYTES]
     if prologue.body_bytes != len(body):
-        raise ObjectDamaged(url=url, key=key, reason="its length does not match")
+        raise ObjectDamaged(url=url, key=key, reason=Message("its length does not match"))
     return body
 
 
@@ -141,7 +142,7 @@ def fetch(read: Callable[[str], Buffer], key: str, *, url: str) -> Buffer:
     try:
         return read(key)
     except BlobUnreadable as error:
-        raise ObjectDamaged(url=url, key=key, reason="it cannot be read") from error
+        raise ObjectDamaged(url=url, key=key, reason=Message("it cannot be read")) from error
 
 
 def to_json(document: dict[str, Any]) -> bytes:
@@ -156,9 +157,9 @@ def from_json(body: Buffer, key: str, *, url: str) -> dict[str, Any]:
     try:
         document = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
-        raise ObjectDamaged(url=url, key=key, reason="it is not a document") from error
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is not a document")) from error
     if not isinstance(document, dict):
-        raise ObjectDamaged(url=url, key=key, reason="it is not a document")
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is not a document"))
     return document
 
 
@@ -170,7 +171,7 @@ def load_document(blobs: Blobs, key: str, kind: ObjectKind) -> dict[str, Any]:
     """
     data = fetch(blobs.get, key, url=blobs.url)
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is too large")
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is too large"))
     return from_json(open_object(data, key, kind, url=blobs.url), key, url=blobs.url)
 
 

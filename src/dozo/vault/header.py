@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault import layout
 from dozo.vault.errors import NotAVault, ObjectDamaged, VaultExists
 from dozo.vault.format import (
@@ -47,7 +48,9 @@ def require_empty(blobs: Blobs) -> None:
     found = next(iter(blobs.list("")), None)
     if found is not None:
         is_vault = found.key.split("/")[0] in vars(layout).values()
-        raise VaultExists(url=blobs.url, what="a vault" if is_vault else "other files")
+        raise VaultExists(
+            url=blobs.url, what=Message("a vault") if is_vault else Message("other files")
+        )
 
 
 def create_header(
@@ -70,7 +73,7 @@ def create_header(
         "recipient": recipient,
     }
     if not create_document(blobs, layout.HEADER, ObjectKind.HEADER, document):
-        raise VaultExists(url=blobs.url, what="a vault")
+        raise VaultExists(url=blobs.url, what=Message("a vault"))
     store_document(blobs, layout.HEADER_COPY, ObjectKind.HEADER, document)
     return header
 
@@ -109,7 +112,9 @@ def _load(blobs: Blobs, key: str) -> Header:
             read_only=bool(unknown),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a header") from error
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is not a header")) from error
     if not MIN_CHUNK_BYTES <= header.chunk_bytes <= MAX_CHUNK_BYTES:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="its chunk size is out of range")
+        raise ObjectDamaged(
+            url=blobs.url, key=key, reason=Message("its chunk size is out of range")
+        )
     return header

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dozo.blobs import BlobMissing, Blobs
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import ID_BYTES, ObjectKind, fetch, open_object, seal_object
 from dozo.vault.layout import INDEX, index_key
@@ -46,11 +47,11 @@ class Segment:
         try:
             pack_count, self.count = HEAD.unpack_from(body)
         except struct.error as error:
-            raise ObjectDamaged(url=url, key=key, reason="it is too short") from error
+            raise ObjectDamaged(url=url, key=key, reason=Message("it is too short")) from error
         ids_start = HEAD.size + pack_count * PACK_ROW.size
         details_start = ids_start + self.count * ID_BYTES
         if details_start + self.count * DETAIL.size != len(body):
-            raise ObjectDamaged(url=url, key=key, reason="its length does not match")
+            raise ObjectDamaged(url=url, key=key, reason=Message("its length does not match"))
         rows = PACK_ROW.iter_unpack(body[HEAD.size : ids_start])
         self.packs = [(pack_id, writer, size) for pack_id, writer, size in rows]
         self._ids = body[ids_start:details_start]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dozo.model.message import Message
 from dozo.vault.errors import KeysFileInvalid, KeysFileUnwritable
 from dozo.vault.keys import KEY_BYTES, PublicKey, SiteKey
 
@@ -68,7 +69,8 @@ class Keyring:
         def change(content: KeysFile) -> KeysFile:
             if content.sites.get(vault_id, key) != key:
                 raise KeysFileInvalid(
-                    path=str(self.path), reason=f"it has another key for vault {vault_id}"
+                    path=str(self.path),
+                    reason=Message("it has another key for vault {vault_id}", vault_id=vault_id),
                 )
             return replace(content, sites={**content.sites, vault_id: key})
 
@@ -177,7 +179,7 @@ def _read(path: Path) -> KeysFile:
     try:
         return _from_document(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeysFileInvalid(path=str(path), reason="it is not a keys file") from error
+        raise KeysFileInvalid(path=str(path), reason=Message("it is not a keys file")) from error
 
 
 def _from_document(document: Any) -> KeysFile:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged, PublicKeyInvalid
 from dozo.vault.format import from_json, to_json
 
@@ -165,9 +166,11 @@ def unwrap(document: dict[str, Any], site: SiteKey, *, key: str, url: str) -> Te
         plain = AESGCM(wrapping_key).decrypt(WRAP_NONCE, sealed, to_json(clear))
         tenant = TenantKeys.from_document(from_json(plain, key, url=url))
     except (InvalidTag, KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=url, key=key, reason="the key in it does not open") from error
+        raise ObjectDamaged(
+            url=url, key=key, reason=Message("the key in it does not open")
+        ) from error
     if f"{tenant.number:016x}" != document["tenant"]:
-        raise ObjectDamaged(url=url, key=key, reason="it is another tenant's")
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is another tenant's"))
     return tenant
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault.errors import FormatUnsupported, ObjectDamaged
 from dozo.vault.format import ObjectKind, from_json, load_document, to_json
 from dozo.vault.frames import FrameInvalid, FrameKind, open_sealed, seal
@@ -110,7 +111,7 @@ def from_document(document: dict[str, Any], key: str, *, url: str) -> Manifest:
             read_back_at=None if read_back is None else clock.from_text(read_back),
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise ObjectDamaged(url=url, key=key, reason="it is not a snapshot") from error
+        raise ObjectDamaged(url=url, key=key, reason=Message("it is not a snapshot")) from error
 
 
 def sealed_root(manifest: Manifest, root: SealedRoot, tenant: TenantKeys) -> bytes:
@@ -137,7 +138,7 @@ def open_root(manifest: Manifest, tenant: TenantKeys, *, url: str) -> SealedRoot
         )
         document = from_json(plain, key, url=url)
         if document["clear"] != manifest.clear_fields():
-            raise ObjectDamaged(url=url, key=key, reason="its clear fields were changed")
+            raise ObjectDamaged(url=url, key=key, reason=Message("its clear fields were changed"))
         return SealedRoot(
             name=document["name"],
             tenant=document["tenant"],
@@ -145,7 +146,9 @@ def open_root(manifest: Manifest, tenant: TenantKeys, *, url: str) -> SealedRoot
             attachments=document["attachments"],
         )
     except (FrameInvalid, KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=url, key=key, reason="its sealed part does not open") from error
+        raise ObjectDamaged(
+            url=url, key=key, reason=Message("its sealed part does not open")
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def load_publication(blobs: Blobs, snapshot: str, attempt: str) -> Publication:
         return Publication(snapshot, attempt, None)
     manifest = from_document(document, key, url=blobs.url)
     if state != PUBLISHED or manifest.snapshot != snapshot:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a snapshot")
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is not a snapshot"))
     return Publication(snapshot, attempt, manifest)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from dozo.blobs import BlobMissing, Blobs, BlobTruncated, BlobUnreadable, Buffer
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import (
     HASH_BYTES,
@@ -97,16 +98,16 @@ def read_directory(blobs: Blobs, pack_id: bytes, size_bytes: int) -> Pack:
     """
     key = pack_key(pack_id)
     if size_bytes < HEAD_BYTES + FOOTER.size:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is too short")
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is too short"))
     try:
         footer = blobs.get_range(key, size_bytes - FOOTER.size, FOOTER.size)
         head = blobs.get_range(key, 0, HEAD_BYTES)
         start, count = _directory_at(blobs.url, pack_id, size_bytes, footer)
         directory = blobs.get_range(key, start, count * ENTRY.size)
     except BlobUnreadable as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it cannot be read") from error
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it cannot be read")) from error
     except BlobTruncated as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it ends early") from error
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it ends early")) from error
     return _parse(blobs.url, pack_id, size_bytes, head, directory)
 
 
@@ -115,7 +116,9 @@ def _directory_at(url: str, pack_id: bytes, size_bytes: int, footer: bytes) -> t
     count, zero, found_id = FOOTER.unpack(footer)
     start = size_bytes - FOOTER.size - count * ENTRY.size
     if zero or found_id != pack_id or count > MAX_ENTRIES or start < HEAD_BYTES:
-        raise ObjectDamaged(url=url, key=pack_key(pack_id), reason="its end is not as written")
+        raise ObjectDamaged(
+            url=url, key=pack_key(pack_id), reason=Message("its end is not as written")
+        )
     return start, count
 
 
@@ -132,9 +135,13 @@ class PackCheck:
     def problem(self) -> str:
         """What is wrong, in words; empty if the pack is whole."""
         if self.directory is None:
-            return "its directory is damaged"
+            return Message("its directory is damaged")
         if self.damaged:
-            return f"{len(self.damaged)} of its {len(self.directory.entries)} frames are damaged"
+            return Message(
+                "{damaged} of its {count} frames are damaged",
+                damaged=len(self.damaged),
+                count=len(self.directory.entries),
+            )
         return ""
 
 
@@ -210,16 +217,18 @@ def list_packs(blobs: Blobs) -> Iterator[tuple[bytes, int]]:
 def _parse(url: str, pack_id: bytes, size_bytes: int, head: bytes, directory: bytes) -> Pack:
     key = pack_key(pack_id)
     if _pack_id(head, directory) != pack_id:
-        raise ObjectDamaged(url=url, key=key, reason="its directory is not as written")
+        raise ObjectDamaged(url=url, key=key, reason=Message("its directory is not as written"))
     read_prologue(head, key, expected=ObjectKind.PACK, url=url)
     entries = tuple(Entry(*fields) for fields in ENTRY.iter_unpack(directory))
     position = HEAD_BYTES
     for entry in entries:
         if entry.offset_bytes != position:
-            raise ObjectDamaged(url=url, key=key, reason="its frames do not follow each other")
+            raise ObjectDamaged(
+                url=url, key=key, reason=Message("its frames do not follow each other")
+            )
         position += entry.length_bytes
     if position + len(directory) + FOOTER.size != size_bytes:
-        raise ObjectDamaged(url=url, key=key, reason="its length is not as written")
+        raise ObjectDamaged(url=url, key=key, reason=Message("its length is not as written"))
     return Pack(pack_id, head[PROLOGUE.size :], size_bytes, entries)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import ObjectKind, create_document, load_document, store_document
 from dozo.vault.layout import PENDING, pending_key, snapshot_key
@@ -203,7 +204,9 @@ def _from_document(document: dict[str, Any], key: str, *, url: str) -> Pending:
             ),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=url, key=key, reason="it is not a writer's note") from error
+        raise ObjectDamaged(
+            url=url, key=key, reason=Message("it is not a writer's note")
+        ) from error
 
 
 def _host() -> str:

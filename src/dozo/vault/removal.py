@@ -10,6 +10,7 @@ from typing import Any
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import ObjectKind, load_document, store_document
 from dozo.vault.layout import DAMAGED, DELETING, damaged_key, deleting_key
@@ -58,7 +59,9 @@ def list_removals(blobs: Blobs) -> list[Removal]:
         try:
             packs = frozenset(bytes.fromhex(text) for text in document["packs"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ObjectDamaged(url=blobs.url, key=info.key, reason="it is no list") from error
+            raise ObjectDamaged(
+                url=blobs.url, key=info.key, reason=Message("it is no list")
+            ) from error
         found.append(Removal(name=info.key.rsplit("/", 1)[-1], packs=packs))
     return found
 
@@ -95,7 +98,9 @@ def list_damage(blobs: Blobs) -> list[Damage]:
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ObjectDamaged(url=blobs.url, key=info.key, reason="it is no list") from error
+            raise ObjectDamaged(
+                url=blobs.url, key=info.key, reason=Message("it is no list")
+            ) from error
     return found
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dozo.blobs import Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.vault import deletion as deletions
 from dozo.vault.deletion import Deletion
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, VaultDamaged
@@ -133,7 +134,8 @@ class Marks:
         """Raises :class:`VaultDamaged` when something needed is in no pack."""
         if self.missing:
             raise VaultDamaged(
-                url=self._store.blobs.url, what=f"{len(self.missing)} chunks or tree segments"
+                url=self._store.blobs.url,
+                what=Message("{count} chunks or tree segments", count=len(self.missing)),
             )
 
     def _load(self, object_id: bytes) -> bytes | None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dozo.blobs import BlobMissing, Blobs, BlobsFull, BlobsReadOnly
+from dozo.model.message import Message
 from dozo.model.progress import Progress
 from dozo.vault import layout
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, FormatUnsupported, ObjectDamaged
@@ -121,7 +122,7 @@ def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
             continue
         kind = KINDS.get(folder)
         if kind is None:
-            yield Finding(key=info.key, problem="it is not an object of a vault")
+            yield Finding(key=info.key, problem=Message("it is not an object of a vault"))
             continue
         try:
             data = fetch(blobs.view, info.key, url=blobs.url)
@@ -140,7 +141,7 @@ def _damaged_objects(blobs: Blobs, report: ScrubReport) -> Iterator[Finding]:
         with suppress(BlobMissing):
             blobs.size(name)
             continue
-        yield Finding(key=name, problem="it is missing")
+        yield Finding(key=name, problem=Message("the object is missing"))
 
 
 def _wrappings_needed(blobs: Blobs) -> Iterator[str]:

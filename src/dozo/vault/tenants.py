@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from dozo.blobs import BlobMissing, Blobs
+from dozo.model.message import Message
 from dozo.vault.errors import (
     GrantMissing,
     KeysMissing,
@@ -68,7 +69,9 @@ class Tenants:
             raise KeysMissing(keys=self._keys_name, what=f"tenant {number:016x}") from error
         tenant = unwrap(document, site, key=key, url=self._blobs.url)
         if tenant.number != number:
-            raise ObjectDamaged(url=self._blobs.url, key=key, reason="it is another tenant's")
+            raise ObjectDamaged(
+                url=self._blobs.url, key=key, reason=Message("it is another tenant's")
+            )
         self._open[number] = tenant
         return tenant
 
@@ -154,7 +157,7 @@ class Tenants:
 
     @property
     def _keys_name(self) -> str:
-        return "no keys file" if self._keyring is None else str(self._keyring.path)
+        return Message("no keys file") if self._keyring is None else str(self._keyring.path)
 
     def _wrapping_for(self, target: "Tenants", number: int) -> dict[str, object] | None:
         key = wrapped_key(number, target.recipient)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from dozo.model.message import Message
 from dozo.vault.errors import ObjectDamaged
 from dozo.vault.format import ID_BYTES, ZERO_ID
 
@@ -103,14 +104,16 @@ class TreeBuilder:
 def parse_inner(content: bytes, level: int, object_id: bytes) -> list[Node]:
     """The children of an inner segment. Raises :class:`ObjectDamaged`."""
     if len(content) != INNER_BYTES or HEAD.unpack_from(content)[0] != level:
-        raise ObjectDamaged(url="", key=object_id.hex(), reason="it is not an inner tree segment")
+        raise ObjectDamaged(
+            url="", key=object_id.hex(), reason=Message("it is not an inner tree segment")
+        )
     return [Node(*fields) for fields in CHILD.iter_unpack(content[HEAD.size :])]
 
 
 def parse_leaf(content: bytes, object_id: bytes) -> bytes:
     """The 256 ids of a leaf in a row. Raises :class:`ObjectDamaged`."""
     if len(content) != LEAF_BYTES or HEAD.unpack_from(content)[0] != 0:
-        raise ObjectDamaged(url="", key=object_id.hex(), reason="it is not a tree leaf")
+        raise ObjectDamaged(url="", key=object_id.hex(), reason=Message("it is not a tree leaf"))
     return content[HEAD.size :]
 
 

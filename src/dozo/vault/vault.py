@@ -8,6 +8,7 @@ from datetime import datetime
 from dozo.blobs import Blobs, ReadOnlyBlobs, ReserveBlobs
 from dozo.model import clock
 from dozo.model.extents import Extent
+from dozo.model.message import Message
 from dozo.model.progress import Progress, Silent
 from dozo.model.volume_io import ByteSource, ByteTarget
 from dozo.vault import deletion as deletions
@@ -138,7 +139,7 @@ class Vault:
         Returns the number of wrappings made now. Raises :class:`KeysMissing`.
         """
         if self._keyring is None:
-            raise KeysMissing(keys="no keys file", what=self.blobs.url)
+            raise KeysMissing(keys=Message("no keys file"), what=self.blobs.url)
         count = self.tenants.grant(peer)
         self._keyring.pin(self.vault_id, peer)
         return count
@@ -409,12 +410,13 @@ class Vault:
         else:
             wanted = [self.snapshot(given).snapshot for given in snapshots]
         source_store, target_store = Store(self.blobs), Store(target.blobs)
-        copied, there, skipped, stored = [], [], {}, 0
+        copied, there, stored = [], [], 0
+        skipped: dict[str, str] = {}
         for snapshot in wanted:
             deletions.copy_undeletion(self.blobs, target._notes, snapshot)  # noqa: SLF001  its class
             deleted = deletions.deletion_of(target.blobs, snapshot)
             if deleted is not None:
-                skipped[snapshot] = f"deleted there: {deleted.reason}"
+                skipped[snapshot] = Message("deleted there: {reason}", reason=deleted.reason)
             elif is_there(target.blobs, snapshot):
                 there.append(snapshot)
                 carry_deletions_and_holds(self.blobs, target.blobs, snapshot)
@@ -501,7 +503,7 @@ class Vault:
             return None
         manifest = self._lookup.visible(given)
         if manifest.tenant != tenant.number:
-            raise ParentUnsuitable(parent=given, reason="it is another tenant's")
+            raise ParentUnsuitable(parent=given, reason=Message("it is another tenant's"))
         manifests.open_root(manifest, tenant, url=self.blobs.url)
         return Parent(
             root=manifest.root,

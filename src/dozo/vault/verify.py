@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from dozo.blobs import BlobMissing, Blobs
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.progress import Progress
 from dozo.vault.backup import worker_count
 from dozo.vault.errors import ChunkDamaged, ChunkMissing, ObjectDamaged
@@ -175,7 +176,7 @@ def load_check(blobs: Blobs, snapshot: str) -> Check | None:
             damaged=int(document.get("damaged", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ObjectDamaged(url=blobs.url, key=key, reason="it is not a check") from error
+        raise ObjectDamaged(url=blobs.url, key=key, reason=Message("it is not a check")) from error
 
 
 def _ids(

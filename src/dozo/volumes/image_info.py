@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dozo.model.message import Message
 from dozo.volumes import locks, qemu_img
 from dozo.volumes.errors import (
     BackingFileMissing,
@@ -135,13 +136,13 @@ def open_file(path: str) -> int:
 def kind_of_file(mode: int) -> str:
     """What ``stat`` says a path is, in words."""
     kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFCHR: "a character device",
-        stat.S_IFBLK: "a block device",
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFSOCK: "a socket",
+        stat.S_IFDIR: Message("a folder"),
+        stat.S_IFCHR: Message("a character device"),
+        stat.S_IFBLK: Message("a block device"),
+        stat.S_IFIFO: Message("a pipe"),
+        stat.S_IFSOCK: Message("a socket"),
     }
-    return kinds.get(stat.S_IFMT(mode), "a special file")
+    return kinds.get(stat.S_IFMT(mode), Message("a special file"))
 
 
 def check_structure(info: ImageInfo, *, lock: bool = True) -> None:
@@ -176,14 +177,18 @@ def _check_qcow2(file: ImageFile, *, lock: bool) -> None:
         if size + header["cluster-size"] <= end or (
             size < end and _data_end(file.path, share) > size
         ):
-            raise ImageCorrupt(file.path, f"cut off at {size} of {end} bytes")
+            raise ImageCorrupt(
+                file.path, Message("cut off at {size} of {end} bytes", size=size, end=end)
+            )
     if report.get("check-errors"):
-        raise ImageCorrupt(file.path, first_line or "its structure cannot be read")
+        raise ImageCorrupt(file.path, first_line or Message("its structure cannot be read"))
     # With lazy refcounts an unclean stop leaves wrong counts, which reading ignores.
     if report.get("corruptions") and not header.get("dirty-flag"):
-        raise ImageCorrupt(file.path, first_line or f"{report['corruptions']} corruptions")
+        raise ImageCorrupt(
+            file.path, first_line or Message("{count} corruptions", count=report["corruptions"])
+        )
     if specific.get("corrupt"):
-        raise ImageCorrupt(file.path, "QEMU has marked it as corrupt")
+        raise ImageCorrupt(file.path, Message("QEMU has marked it as corrupt"))
 
 
 def _data_end(path: str, share: tuple[str, ...]) -> int:
@@ -225,7 +230,7 @@ def _refuse_misfit(path: str, top: dict[str, Any], file_bytes: int, *, guessed: 
     if top["format"] == "raw":
         # A damaged header makes a qcow2 file look like raw content to the prober.
         if guessed and path.endswith((".qcow2", ".qcow")):
-            raise ImageCorrupt(path, "it is named as a qcow2 image but has no such header")
+            raise ImageCorrupt(path, Message("it is named as a qcow2 image but has no such header"))
         if file_bytes % SECTOR_BYTES:
             raise SizeNotSectors(path, file_bytes)
     if top["virtual-size"] == 0:
@@ -250,7 +255,9 @@ def _chain(path: str, nodes: list[dict[str, Any]]) -> list[ImageFile]:
 def _local(image: str, filename: str) -> str:
     name = filename.removeprefix("file:")
     if not name.startswith("/"):
-        raise ImageUnreadable(image, f"its backing file is not a local file: {filename}")
+        raise ImageUnreadable(
+            image, Message("its backing file is not a local file: {filename}", filename=filename)
+        )
     return name
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import nbd
 
 from dozo.model.extents import Extent, merge_sorted
+from dozo.model.message import Message
 from dozo.volumes.errors import (
     BitmapMissing,
     ExportUnavailable,
@@ -77,7 +78,7 @@ class Connections:
         """Fill ``buffer``. Raises ``ReadFailed`` with the offset that failed."""
         view = buffer.cast("B")
         if offset_bytes < 0 or offset_bytes + len(view) > self.size_bytes:
-            raise self._read_failed(offset_bytes, len(view), "outside of the volume")
+            raise self._read_failed(offset_bytes, len(view), Message("outside of the volume"))
         end = offset_bytes + len(view)
         start_aligned = offset_bytes // self._unit_bytes * self._unit_bytes
         end_aligned = min(-(-end // self._unit_bytes) * self._unit_bytes, self.size_bytes)
@@ -192,7 +193,7 @@ class Connections:
     def _refuse_outside(self, offset_bytes: int, length_bytes: int) -> None:
         # libnbd would call it "no space left", which it is not.
         if offset_bytes < 0 or offset_bytes + length_bytes > self.size_bytes:
-            raise self._write_failed(offset_bytes, length_bytes, "outside of the volume")
+            raise self._write_failed(offset_bytes, length_bytes, Message("outside of the volume"))
 
     def _read_failed(self, offset_bytes: int, length_bytes: int, reason: Any) -> VolumeError:
         return ReadFailed(self._address.name, offset_bytes, length_bytes, _reason(reason))
@@ -255,7 +256,7 @@ def _status(
         raise ReadFailed(address.name, position, count, _reason(error)) from error
     pairs = list(zip(answer[::2], answer[1::2], strict=True))
     if sum(length for length, _flags in pairs) == 0:
-        raise ReadFailed(address.name, position, count, "no block status in the answer")
+        raise ReadFailed(address.name, position, count, Message("no block status in the answer"))
     return pairs
 
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dozo.model.message import Message
 from dozo.volumes.errors import (
     BackingFileMissing,
     FormatUnknown,
@@ -78,7 +79,7 @@ def environment() -> dict[str, str]:
 def failure(path: str, stderr: str, *, image_format: str = "") -> VolumeError:
     """The error that QEMU's message about ``path`` means."""
     reason = stderr.removeprefix("qemu-img: ").removeprefix("qemu-nbd: ")
-    reason = reason.splitlines()[0] if reason else "no message"
+    reason = reason.splitlines()[0] if reason else Message("no message")
     if "Is another process using the image" in stderr or 'write" lock' in stderr:
         return ImageInUse(path)
     if "Permission denied" in stderr:

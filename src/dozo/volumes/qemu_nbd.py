@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from dozo.model.message import Message
 from dozo.volumes import qemu_img
 from dozo.volumes.errors import ExportUnavailable, ServerFailed, ToolMissing
 from dozo.volumes.image_info import ImageInfo
@@ -138,9 +139,13 @@ def _wait_for_end(process: subprocess.Popen[bytes], folder: Path, path: str) -> 
     try:
         code = process.wait(_END_S)
     except subprocess.TimeoutExpired:
-        raise ServerFailed(path, f"it did not end within {_END_S} s") from None
+        raise ServerFailed(
+            path, Message("it did not end within {seconds} s", seconds=_END_S)
+        ) from None
     if code != 0:
-        raise ServerFailed(path, f"exit code {code}: {_messages(folder)}")
+        raise ServerFailed(
+            path, Message("exit code {code}: {said}", code=code, said=_messages(folder))
+        )
 
 
 def _failure(folder: Path, path: str) -> Exception:

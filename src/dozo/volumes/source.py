@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from dozo.model.extents import Extent
+from dozo.model.message import Message
 from dozo.model.volume_io import ByteSource
 from dozo.volumes import locks, qemu_nbd
 from dozo.volumes.errors import BitmapMissing, BitmapUnusable, ReadFailed, reason_of
@@ -140,7 +141,9 @@ class ServedSource(ImageSource):
         if found is None:
             raise BitmapMissing(self.info.path, bitmap)
         if found.in_use:
-            raise BitmapUnusable(self.info.path, bitmap, "it was not saved when QEMU ended")
+            raise BitmapUnusable(
+                self.info.path, bitmap, Message("it was not saved when QEMU ended")
+            )
         return self._marked(bitmap)
 
     def _marked(self, bitmap: str) -> Iterator[Extent]:
@@ -193,7 +196,7 @@ class NbdSource(ByteSource):
     def changed_extents(self) -> Iterator[Extent]:
         """What the bitmap marks as written since it was begun."""
         if self._bitmap is None:
-            raise BitmapMissing(self._name, "(none was asked for)")
+            raise BitmapMissing(self._name, Message("(none was asked for)"))
         return self._connections.dirty_extents(self._bitmap)
 
     def close(self) -> None:
@@ -216,7 +219,7 @@ def read_raw(fd: int, info: ImageInfo, offset_bytes: int, buffer: memoryview) ->
     """Fill ``buffer`` from a raw file. Raises ``ReadFailed`` with the offset that failed."""
     view = buffer.cast("B")
     if offset_bytes < 0 or offset_bytes + len(view) > info.virtual_bytes:
-        raise ReadFailed(info.path, offset_bytes, len(view), "outside of the volume")
+        raise ReadFailed(info.path, offset_bytes, len(view), Message("outside of the volume"))
     done = 0
     while done < len(view):
         position = offset_bytes + done
@@ -225,5 +228,7 @@ def read_raw(fd: int, info: ImageInfo, offset_bytes: int, buffer: memoryview) ->
         except OSError as error:
             raise ReadFailed(info.path, position, len(view) - done, reason_of(error)) from error
         if count == 0:
-            raise ReadFailed(info.path, position, len(view) - done, "the file has become shorter")
+            raise ReadFailed(
+                info.path, position, len(view) - done, Message("the file has become shorter")
+            )
         done += count

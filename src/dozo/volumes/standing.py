@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.volumes import locks
 from dozo.volumes.errors import ImageInUse, VolumeError
 from dozo.volumes.image_info import ImageFile, check_structure, inspect, open_file
@@ -82,11 +83,11 @@ def _doubt(before: dict[str, tuple[int, ...]]) -> str:
         try:
             # Who has it open may write between two looks at the time stamps.
             if _has_writer(path):
-                return f"somebody has {path} open for writing"
+                return Message("somebody has {path} open for writing", path=path)
             if _print(path) != then:
-                return f"{path} was changed meanwhile"
+                return Message("{path} was changed meanwhile", path=path)
         except (OSError, VolumeError) as error:
-            return f"{path} cannot be looked at: {error}"
+            return Message("{path} cannot be looked at: {error}", path=path, error=error)
     return ""
 
 

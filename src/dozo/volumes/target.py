@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from dozo.model.message import Message
 from dozo.model.volume_io import ByteTarget
 from dozo.volumes import locks, qemu_img, qemu_nbd
 from dozo.volumes.errors import (
@@ -218,7 +219,9 @@ class _RawTarget(ImageTarget):
     def _refuse_outside(self, offset_bytes: int, length_bytes: int) -> None:
         # A file would silently grow.
         if offset_bytes < 0 or offset_bytes + length_bytes > self.size_bytes:
-            raise WriteFailed(self.info.path, offset_bytes, length_bytes, "outside of the volume")
+            raise WriteFailed(
+                self.info.path, offset_bytes, length_bytes, Message("outside of the volume")
+            )
 
     def _failed(self, offset_bytes: int, length_bytes: int, error: OSError) -> VolumeError:
         return _write_error(self.info.path, offset_bytes, length_bytes, error)

@@ -30,6 +30,7 @@ from dozo.hypervisor.simulated.images import ImageFailed
 from dozo.hypervisor.simulated.machine import Machine, Machines, writers
 from dozo.hypervisor.simulated.store import CheckpointRow
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Consistency
 
 
@@ -47,7 +48,7 @@ def begin_live(
         info = machine.info(others)
         refuse(info, disks)
         if machine.row.capture:
-            raise ServerBusy(server=info.name, job="a live capture")
+            raise ServerBusy(server=info.name, job=Message("a live capture"))
         note, lock = _prepare(machines, info, machine.row.run, disks, settings)
         failure: BaseException | None = None
         try:
@@ -76,7 +77,7 @@ def refuse(info: ServerInfo, disks: Sequence[DiskPlan]) -> None:
         disk = info.disk(plan.device)
         reason = disk.refused_reason or disk.excluded_reason
         if reason is None and plan.track and not disk.trackable:
-            reason = f"its format {disk.format} cannot keep track of changes"
+            reason = Message("its format {format} cannot keep track of changes", format=disk.format)
         if reason is not None:
             raise DiskRefused(server=info.name, device=plan.device, reason=reason)
 
@@ -120,7 +121,9 @@ def _prepare(
     )
     lock = notes.take_lock(note.path_in(settings.note_dir))
     if lock is None:
-        raise CaptureFailed(server=info.name, reason=f"note {capture} is locked")
+        raise CaptureFailed(
+            server=info.name, reason=Message("note {capture} is locked", capture=capture)
+        )
     notes.write(note, settings.note_dir)
     return note, lock
 
@@ -151,7 +154,7 @@ class _Fixing:
         if self.settings.freeze is Freeze.OFF:
             return self.copy(disks, Consistency.CRASH)
         if not self.machine.agent:
-            absent = AgentAbsent(server=self.info.name, reason="it has none")
+            absent = AgentAbsent(server=self.info.name, reason=Message("it has none"))
             if self.settings.freeze is Freeze.REQUIRED:
                 raise absent
             return replace(self.copy(disks, Consistency.CRASH), problem=str(absent))
@@ -163,7 +166,7 @@ class _Fixing:
                 holder = f"ext4 mounted at /{plan.device}"
                 raise DiskInUse(server=self.info.name, device=plan.device, holder=holder)
             if not self.machine.agent and not unmounted.stated:
-                reason = "no guest agent answers"
+                reason = Message("no guest agent answers")
                 raise NotKnownUnmounted(server=self.info.name, device=plan.device, reason=reason)
         return Consistency.CLEAN if self.machine.agent else Consistency.STATED
 

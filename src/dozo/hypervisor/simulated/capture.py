@@ -30,6 +30,7 @@ from dozo.hypervisor.simulated.images import ImageFailed
 from dozo.hypervisor.simulated.machine import Machines
 from dozo.hypervisor.tracking import StaleBitmap, is_ours
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Consistency
 
 _READY_S = 30.0
@@ -123,15 +124,15 @@ class SimulatedCapture:
         try:
             row = self._machines.get(self.server_uuid).row
         except ServerUnknown as error:
-            reason = "it no longer exists"
+            reason = Message("it no longer exists")
             raise ServerStopped(server=self.server, reason=reason) from error
         if row.run != self._note.domain_id:
-            reason = "it was restarted" if row.run else "it was shut down"
+            reason = Message("it was restarted") if row.run else Message("it was shut down")
             raise ServerStopped(server=self.server, reason=reason)
         if row.capture != self._note.capture:
-            raise BackupJobGone(server=self.server, reason="somebody ended it")
+            raise BackupJobGone(server=self.server, reason=Message("somebody ended it"))
         if any(one.poll() is not None for one in self._processes):
-            raise BackupJobGone(server=self.server, reason="its export ended")
+            raise BackupJobGone(server=self.server, reason=Message("its export ended"))
 
     def finish(self, *, keep_checkpoint: bool) -> tuple[StaleBitmap, ...]:
         """End the capture after its data are stored."""
@@ -168,7 +169,7 @@ class SimulatedCapture:
         deadline = clock.monotonic() + _READY_S
         while not _answers(listener):
             if process.poll() is not None or clock.monotonic() >= deadline:
-                reason = f"qemu-nbd did not offer disk {export.device}"
+                reason = Message("qemu-nbd did not offer disk {device}", device=export.device)
                 raise CaptureFailed(server=self.server, reason=reason)
             clock.sleep(0.005)
         return LiveExport(
@@ -204,8 +205,8 @@ def clean_up(machines: Machines, note: CaptureNote, note_dir: Path) -> CleanRepo
     found: list[str] = []
     with suppress(ServerUnknown), machines.held(note.server_uuid) as machine:
         if machine.row.capture == note.capture:
-            found += ["frozen guest"] if machine.row.frozen else []
-            found.append("backup job")
+            found += [Message("frozen guest")] if machine.row.frozen else []
+            found.append(Message("backup job"))
             machines.store.change(note.server_uuid, frozen=False, capture="")
         if note.stage is Stage.FINISHED:
             drop_superseded(machines, note.server_uuid)
@@ -213,7 +214,7 @@ def clean_up(machines: Machines, note: CaptureNote, note_dir: Path) -> CleanRepo
             found.append("checkpoint")
     directory = Path(note.scratch)
     if directory.exists():
-        found.append("scratch files")
+        found.append(Message("scratch files"))
         scratch.remove(directory)
     # The folder of the sockets.
     scratch.remove(Path(note.socket))

@@ -48,6 +48,7 @@ from dozo.hypervisor.simulated.store import ServerRow
 from dozo.hypervisor.tracking import Checkpoint, Untracked, is_ours
 from dozo.model import clock
 from dozo.model.change_token import BitmapState
+from dozo.model.message import Message
 from dozo.model.states import Identity, Tracking
 
 SCHEME = "simulated:"
@@ -75,7 +76,7 @@ class SimulatedHost:
         """
         folder = Path(unquote(uri.removeprefix(SCHEME).removeprefix("//")))
         if not folder.is_absolute():
-            raise LibvirtUnavailable(uri=uri, reason="the path is not absolute")
+            raise LibvirtUnavailable(uri=uri, reason=Message("the path is not absolute"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return cls(folder, uri)
@@ -102,7 +103,7 @@ class SimulatedHost:
 
     def folder_refusal(self, folder: Path) -> str | None:
         """None: what runs here runs as this process."""
-        return None if folder.is_dir() else f"{folder} is not there"
+        return None if folder.is_dir() else Message("{folder} is not there", folder=folder)
 
     # ---- what a simulation is set up with, beyond the port
 
@@ -147,14 +148,16 @@ class SimulatedHost:
             disk = machine.info({}).disk(device)
             if not machine.active:
                 raise self._machines.failed(
-                    f"write to {device} of", machine.row.name, ImageFailed("it is stopped")
+                    Message("write to {device} of", device=device),
+                    machine.row.name,
+                    ImageFailed(Message("it is stopped")),
                 )
             one = Write(offset_bytes=offset_bytes, content=content)
             try:
                 images.write(disk.path or "", disk.format, [one])
             except ImageFailed as error:
                 raise self._machines.failed(
-                    f"write to {device} of", machine.row.name, error
+                    Message("write to {device} of", device=device), machine.row.name, error
                 ) from error
 
     # ---- the port
@@ -366,7 +369,7 @@ class SimulatedHost:
     def wait_agent(self, server: str, *, timeout_s: float) -> None:  # noqa: ARG002  answers at once
         machine = self._machines.get(server)
         if not machine.agent:
-            raise AgentAbsent(server=machine.row.name, reason="it has none")
+            raise AgentAbsent(server=machine.row.name, reason=Message("it has none"))
 
     def run_program(
         self,
@@ -402,7 +405,9 @@ class SimulatedHost:
         try:
             images.require_usable(disk.path, disk.format)
         except ImageFailed as error:
-            raise self._machines.failed(f"attach {disk.path} to", server, error) from error
+            raise self._machines.failed(
+                Message("attach {path} to", path=disk.path), server, error
+            ) from error
 
     def _require_free(self, name: str, uuid: str) -> None:
         for row in self._machines.store.servers():

@@ -18,6 +18,7 @@ from dozo.hypervisor.simulated import images
 from dozo.hypervisor.simulated.images import ImageFailed
 from dozo.hypervisor.simulated.store import ServerRow, Store
 from dozo.model import clock
+from dozo.model.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ class Machine:
 
     def _not_clean(self) -> str:
         if self.active:
-            return "it is not stopped"
-        return "" if self.row.clean else "nobody has seen it shut down"
+            return Message("it is not stopped")
+        return "" if self.row.clean else Message("nobody has seen it shut down")
 
 
 def _by_now(row: ServerRow) -> ServerRow:

@@ -6,6 +6,7 @@ from typing import Self
 
 from dozo.hypervisor.errors import ServerRunning, ServerStarted, ServerUnknown, StandstillUnproven
 from dozo.hypervisor.simulated.machine import Machine, Machines
+from dozo.model.message import Message
 
 
 class SimulatedStandstill:
@@ -47,7 +48,9 @@ class SimulatedStandstill:
         try:
             self._machines.get(self._uuid)
         except ServerUnknown as error:
-            raise StandstillUnproven(server=self.server, reason="it no longer exists") from error
+            raise StandstillUnproven(
+                server=self.server, reason=Message("it no longer exists")
+            ) from error
 
 
 def _paths(machine: Machine) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.hypervisor import ServerStarted
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.policy import Policy
 from dozo.model.states import CaptureMode
 from dozo.services import found, hooks, made_before, policies, protect, snapshots, start_again
@@ -60,7 +61,7 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
     policies.refuse_more_snapshots(scope.site, volume.tenant, policy, 1)
     _refuse_around(scope, volume.server if volume.state == "attached" else None, policy, params)
     return Prepared(
-        title=f"snapshot of volume {volume.name}",
+        title=Message("snapshot of volume {volume}", volume=volume.name),
         params={"volume": str(volume.volume_id), **_kept(params)},
         tenant=volume.tenant,
         locks=(lock_of_volume(volume), *policies.snapshot_locks(scope.site, policy, volume.tenant)),
@@ -88,7 +89,7 @@ def _prepare_server(scope: Scope, params: Params) -> Prepared:
     policies.refuse_more_snapshots(scope.site, server.tenant, policy, count)
     _refuse_around(scope, server, policy, params)
     return Prepared(
-        title=f"recovery point of server {server.name}",
+        title=Message("recovery point of server {server}", server=server.name),
         params={"server": str(server.uuid), "volumes": chosen, **_kept(params)},
         tenant=server.tenant,
         locks=(
@@ -213,7 +214,7 @@ def _run(
     if made is None:
         made = _take(site, server, params, work, plan)
     else:
-        work.step(f"{made.name} was taken before the interruption")
+        work.step(Message("{name} was taken before the interruption", name=made.name))
     _read_back(site, made, work)
     return _result(made)
 

@@ -1,7 +1,9 @@
 """Jobs that wait for a guest: stopping a server, and starting one that is in a snapshot's way."""
 
+from collections.abc import Callable
 from typing import Any
 
+from dozo.model.message import Message
 from dozo.services import policies, power, start_again, tracking
 from dozo.services.access import Operation, Scope
 from dozo.services.job_kinds import JobKind, Params, Prepared, lock_of_server
@@ -9,10 +11,12 @@ from dozo.services.site import Site
 from dozo.services.work import Work
 
 
-def _prepared(scope: Scope, params: Params, operation: Operation, verb: str) -> Prepared:
+def _prepared(
+    scope: Scope, params: Params, operation: Operation, title: Callable[[str], str]
+) -> Prepared:
     server = scope.server(str(params["server"]), operation, present=True)
     return Prepared(
-        title=f"{verb} server {server.name}",
+        title=title(server.name),
         params={**params, "server": str(server.uuid)},
         tenant=server.tenant,
         object_kind="server",
@@ -22,11 +26,16 @@ def _prepared(scope: Scope, params: Params, operation: Operation, verb: str) -> 
 
 
 def _prepare_stop(scope: Scope, params: Params) -> Prepared:
-    return _prepared(scope, params, Operation.SERVER_STOP, "stop")
+    return _prepared(
+        scope,
+        params,
+        Operation.SERVER_STOP,
+        lambda name: Message("stop server {server}", server=name),
+    )
 
 
 def _run_stop(site: Site, params: Params, work: Work) -> Any:
-    work.step("ask the guest to shut down")
+    work.step(Message("ask the guest to shut down"))
     # Somebody wants it off: it is not for a snapshot's sake that it must come back.
     start_again.forget(site, str(params["server"]))
     return power.stop(
@@ -39,19 +48,29 @@ def _run_stop(site: Site, params: Params, work: Work) -> Any:
 
 
 def _prepare_start(scope: Scope, params: Params) -> Prepared:
-    prepared = _prepared(scope, params, Operation.SERVER_START, "start")
+    prepared = _prepared(
+        scope,
+        params,
+        Operation.SERVER_START,
+        lambda name: Message("start server {server}", server=name),
+    )
     if prepared.tenant is not None and policies.of(prepared.tenant).start_wins:
         prepared.params["fail_snapshot"] = True
     return prepared
 
 
 def _run_start(site: Site, params: Params, work: Work) -> Any:
-    work.step("start the server")
+    work.step(Message("start the server"))
     return power.start(site, str(params["server"]), fail_snapshot=bool(params.get("fail_snapshot")))
 
 
 def _prepare_untrack(scope: Scope, params: Params) -> Prepared:
-    prepared = _prepared(scope, params, Operation.SERVER_UNTRACK, "untrack")
+    prepared = _prepared(
+        scope,
+        params,
+        Operation.SERVER_UNTRACK,
+        lambda name: Message("untrack server {server}", server=name),
+    )
     return Prepared(
         title=prepared.title,
         params=prepared.params,
@@ -64,7 +83,7 @@ def _prepare_untrack(scope: Scope, params: Params) -> Prepared:
 
 
 def _run_untrack(site: Site, params: Params, work: Work) -> Any:
-    work.step("remove checkpoints and bitmaps")
+    work.step(Message("remove checkpoints and bitmaps"))
     return tracking.untrack(site, str(params["server"]))
 
 

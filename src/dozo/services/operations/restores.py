@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dozo.hypervisor import Network
 from dozo.model import clock
+from dozo.model.message import Message
 from dozo.model.states import Identity
 from dozo.services import (
     made_before,
@@ -35,7 +36,7 @@ def _prepare_template(scope: Scope, params: Params) -> Prepared:
     name = str(params["name"])
     templates.plan(scope.site, row.snapshot_id, name=name)
     return Prepared(
-        title=f"template {name} from snapshot {row.name}",
+        title=Message("template {name} from snapshot {snapshot}", name=name, snapshot=row.name),
         params={"snapshot": row.snapshot_id, "name": name},
         tenant=row.tenant,
         locks=(f"name:template:{name}",),
@@ -48,7 +49,7 @@ def _prepare_template(scope: Scope, params: Params) -> Prepared:
 def _run_template(site: Site, params: Params, work: Work) -> Any:
     made = made_before.template(site, params)
     if made is not None:
-        work.step(f"template {made.name} was made before the interruption")
+        work.step(Message("template {name} was made before the interruption", name=made.name))
         return template_view(site, made)
     job = made_before.job_of(params)
     plan = templates.plan(site, str(params["snapshot"]), name=str(params["name"]), job=job)
@@ -153,7 +154,7 @@ def _prepared_server(plan: ServerPlan, tenant: "models.Tenant", params: dict[str
     for one in plan.volumes:
         restore_volume.require_accepted(one, accept_plaintext=bool(params.get("accept_plaintext")))
     return Prepared(
-        title=f"restore server {plan.name}",
+        title=Message("restore server {name}", name=plan.name),
         params={**params, "tenant": tenant.name},
         tenant=tenant,
         locks=(f"name:server:{plan.name}", f"restore:{plan.note_name}"),
@@ -169,7 +170,9 @@ def _make(site: Site, planned: Callable[[], ServerPlan], params: Params, work: W
     images = made_before.images(site, params)
     server = made_before.server(site, images)
     if server is not None:
-        work.step(f"server {server.name} was defined before the interruption")
+        work.step(
+            Message("server {server} was defined before the interruption", server=server.name)
+        )
         made = restore_server.finish(site, server, images, start=bool(params.get("start")))
         site.catalog.servers.filter(uuid=made.server).update(tenant=tenant)
         return made
@@ -201,7 +204,9 @@ def _prepare_volume(scope: Scope, params: Params) -> Prepared:
     plan = _plan_volume(scope.site, wanted)
     restore_volume.require_accepted(plan, accept_plaintext=wanted["accept_plaintext"] is True)
     return Prepared(
-        title=f"volume {wanted['name']} from snapshot {row.name}",
+        title=Message(
+            "volume {name} from snapshot {snapshot}", name=wanted["name"], snapshot=row.name
+        ),
         params=wanted,
         tenant=row.tenant,
         locks=(f"name:volume:{row.tenant.name}:{wanted['name']}",),
@@ -225,7 +230,7 @@ def _plan_volume(site: Site, params: Params) -> restore_volume.VolumePlan:
 
 def _run_volume(site: Site, params: Params, work: Work) -> restore_volume.VolumeMade:
     for image in made_before.images(site, params):
-        work.step(f"volume {image.name} was made before the interruption")
+        work.step(Message("volume {volume} was made before the interruption", volume=image.name))
         return restore_volume.finish(site, image)
     return restore_volume.apply(
         site,
@@ -246,7 +251,11 @@ def _prepare_in_place(scope: Scope, params: Params) -> Prepared:
         wanted["take_up"] = "go-back" if params.get("go_back") else "resume"
     plan = _plan_in_place(scope.site, wanted)
     return Prepared(
-        title=f"put volume {volume.name} back to snapshot {plan.snapshot_name}",
+        title=Message(
+            "put volume {volume} back to snapshot {snapshot}",
+            volume=volume.name,
+            snapshot=plan.snapshot_name,
+        ),
         params=wanted,
         tenant=volume.tenant,
         locks=(lock_of_volume(volume),),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dozo.model.message import Message, joined
 from dozo.services import project, replicate, retain, snapshots
 from dozo.services.access import ActorKind, Operation, Scope
 from dozo.services.admission import Lane
@@ -34,7 +35,7 @@ def _owner(rows: "Sequence[models.Snapshot | models.Template]") -> "models.Tenan
 def _prepare_verify(scope: Scope, params: Params) -> Prepared:
     rows = [scope.snapshot(str(one), Operation.SNAPSHOT_VERIFY) for one in params["snapshots"]]
     return Prepared(
-        title=f"verify {len(rows)} snapshots",
+        title=Message("verify {count} snapshots", count=len(rows)),
         params={
             "snapshots": [row.snapshot_id for row in rows],
             "everything": bool(params.get("everything")),
@@ -62,9 +63,11 @@ def _prepare_copy(scope: Scope, params: Params) -> Prepared:
     # What the service copies by itself waits for no tenant's turn, and is nobody's to see.
     by_itself = scope.actor.kind is ActorKind.SYSTEM
     tenant = None if by_itself else _owner(rows)
-    what = "everything" if wanted is None else f"{len(rows)} snapshots"
+    what = (
+        Message("everything") if wanted is None else Message("{count} snapshots", count=len(rows))
+    )
     return Prepared(
-        title=f"copy {what} to {peer.name}",
+        title=Message("copy {what} to {peer}", what=what, peer=peer.name),
         params={
             "peer": peer.name,
             "snapshots": None if wanted is None else [row.snapshot_id for row in rows],
@@ -110,7 +113,7 @@ def _of_site(scope: Scope, operation: Operation, title: str, lock: str, **params
 
 def _prepare_sync(scope: Scope, params: Params) -> Prepared:
     verify = params.get("verify") is not False
-    return _of_site(scope, Operation.SITE_SYNC, "keep step", "sync", verify=verify)
+    return _of_site(scope, Operation.SITE_SYNC, Message("keep step"), "sync", verify=verify)
 
 
 def _run_sync(site: Site, params: Params, work: Work) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _verified(rows: Sequence[snapshots.Verified]) -> dict[str, Any]:
 
 
 def _prepare_retain(scope: Scope, params: Params) -> Prepared:
-    title = "remove generations that are over"
+    title = Message("remove generations that are over")
     allow_many = bool(params.get("allow_many"))
     return _of_site(scope, Operation.SITE_RETAIN, title, "retain", allow_many=allow_many)
 
@@ -147,14 +150,14 @@ def _prepare_prune(scope: Scope, params: Params) -> Prepared:
     return _of_site(
         scope,
         Operation.SITE_PRUNE,
-        "reclaim the space of deleted snapshots",
+        Message("reclaim the space of deleted snapshots"),
         "prune",
         grace_seconds=int(grace),
     )
 
 
 def _run_prune(site: Site, params: Params, work: Work) -> Any:
-    work.step("look for what nothing needs")
+    work.step(Message("look for what nothing needs"))
     done = site.vault.prune(grace_seconds=int(params["grace_seconds"]))
     project.rebuild(site, everything=False)
     return done
@@ -164,7 +167,9 @@ def _prepare_scrub(scope: Scope, params: Params) -> Prepared:
     peer = params.get("repair_from")
     if peer:
         peer = scope.site.settings.peer(str(peer)).name
-    title = "read everything back" + (f", mend from {peer}" if peer else "")
+    title = Message("read everything back") + (
+        Message(", mend from {peer}", peer=peer) if peer else ""
+    )
     return _of_site(scope, Operation.SITE_SCRUB, title, "scrub", repair_from=peer or "")
 
 
@@ -172,14 +177,16 @@ def _run_scrub(site: Site, params: Params, work: Work) -> dict[str, Any]:
     source = None
     if params.get("repair_from"):
         source = site.peer_vault(site.settings.peer(str(params["repair_from"])))
-    work.step("read everything back")
+    work.step(Message("read everything back"))
     done = site.vault.scrub(repair_from=source, progress=work.bytes_of("scrub"))
     touched = sorted(done.snapshots_touched)
     site.catalog.copies.filter(site=site.own_row, snapshot_id__in=touched).update(
         state="damaged", verified_at=None
     )
     if not done.is_clean:
-        raise ScrubFoundDamage(len(done.findings), ", ".join(one[:12] for one in touched) or "none")
+        raise ScrubFoundDamage(
+            len(done.findings), joined(one[:12] for one in touched) or Message("none")
+        )
     return {
         "bytes_read": done.bytes_read,
         "packs_read": done.packs_read,
@@ -192,7 +199,7 @@ def _prepare_rebuild(scope: Scope, params: Params) -> Prepared:
     scope.permit(Operation.SITE_REBUILD)
     plan = replicate.plan_rebuild(scope.site, peer)
     return Prepared(
-        title=f"rebuild this site's vault from {peer.name}",
+        title=Message("rebuild this site's vault from {peer}", peer=peer.name),
         params={"peer": peer.name, "verify": params.get("verify") is not False},
         locks=(f"peer:{peer.name}", "rebuild"),
         object_kind="site",
@@ -215,12 +222,12 @@ def _run_rebuild(site: Site, params: Params, work: Work) -> dict[str, Any]:
 
 
 def _prepare_rebuild_catalog(scope: Scope, _params: Params) -> Prepared:
-    title = "rebuild the catalog from the vault"
+    title = Message("rebuild the catalog from the vault")
     return _of_site(scope, Operation.SITE_REBUILD_CATALOG, title, "sync")
 
 
 def _run_rebuild_catalog(site: Site, _params: Params, work: Work) -> Any:
-    work.step("read the vault")
+    work.step(Message("read the vault"))
     return project.rebuild(site)
 
 
