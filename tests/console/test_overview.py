@@ -102,7 +102,7 @@ def test_the_running_jobs_are_a_part_of_their_own(visitor: Come, world: World) -
     with_jobs(world)
     part = visitor("alice").page("/?part=jobs")
     assert "<html" not in part
-    assert "read web-vda" in part
+    assert "Read web-vda" in part
     assert 'max="42949672960"' in part
 
 
