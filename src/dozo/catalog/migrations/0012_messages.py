@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("catalog", "0010_indexes_for_lists"),
+        ("catalog", "0011_second_factor"),
     ]
 
     operations = [
