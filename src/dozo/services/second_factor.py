@@ -15,6 +15,7 @@ import pyotp
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.services import hashing
 from dozo.services.access import Operation, Scope
 from dozo.services.access_errors import LoginFailed
 from dozo.services.audit import audited
@@ -179,8 +180,9 @@ def remove(scope: Scope, password: str) -> None:
     ):
         user = _self(scope)
         attempt.on(user)
-        if not user.check_password(password):
-            raise LoginFailed
+        with hashing.in_turn():
+            if not user.check_password(password):
+                raise LoginFailed
         if not scope.site.catalog.second_factors.filter(user=user).delete()[0]:
             raise FactorMissing
 
