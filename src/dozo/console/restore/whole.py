@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpResponse
 
 from dozo.console.restore.flow import Fields, Flow, choices_of, status_of
-from dozo.console.shell.errors import NothingChosen
+from dozo.console.shell.errors import FieldInvalid, NothingChosen
 from dozo.console.shell.instants import as_field, instant
 from dozo.console.shell.visit import Visit, page
 from dozo.model import clock
@@ -64,8 +64,7 @@ def _said(visit: Visit, flow: Flow, choices: ServerChoices) -> dict[str, Any]:
         "check": fields.ticked("check"),
         "from": source,
         "recovery_point": flow.recovery_point,
-        # The field knows whole seconds: what was taken in this one is to be among it.
-        "at": flow.at or as_field(clock.now() + timedelta(seconds=1)),
+        "at": _at(flow),
         "name": fields.one("name"),
         "identity": identity,
         "network": fields.one("network") or choices.ways.networks[0]
@@ -76,6 +75,16 @@ def _said(visit: Visit, flow: Flow, choices: ServerChoices) -> dict[str, Any]:
         "each": {one.device: fields.one(f"disk-{one.device}") for one in choices.devices},
         "chosen": fields.ticked("check") or visit.is_post,
     }
+
+
+def _at(flow: Flow) -> str:
+    """The time as its field takes it; what cannot be read stays, to be corrected."""
+    try:
+        found = instant(flow.at, "at")
+    except FieldInvalid:
+        return flow.at
+    # The field knows whole seconds: what was taken in this one is to be among it.
+    return as_field(found or clock.now() + timedelta(seconds=1))
 
 
 def _params(

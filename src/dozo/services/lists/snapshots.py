@@ -92,7 +92,8 @@ def find(
 def _has_copy(scope: Scope, site: str, state: str) -> Q:
     copies = scope.site.catalog.copies.filter(snapshot_id=OuterRef("pk"))
     if site:
-        copies = copies.filter(site__name=site)
+        named = scope.site.catalog.sites.filter(name=site).values_list("site_id", flat=True)
+        copies = copies.filter(site_id__in=list(named))
     if state == Copy.MISSING.value:
         # There may be no row for what never began.
         return ~Q(Exists(copies.exclude(state=state)))
