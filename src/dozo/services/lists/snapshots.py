@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from dozo.model import clock
 from dozo.model.states import Copy
@@ -90,16 +90,15 @@ def find(
 
 
 def _has_copy(scope: Scope, site: str, state: str) -> Q:
-    copies = scope.site.catalog.copies.filter(snapshot_id=OuterRef("pk"))
+    copies = scope.site.catalog.copies.order_by()
     if site:
         named = scope.site.catalog.sites.filter(name=site).values_list("site_id", flat=True)
         copies = copies.filter(site_id__in=list(named))
-    if state == Copy.MISSING.value:
-        # There may be no row for what never began.
-        return ~Q(Exists(copies.exclude(state=state)))
-    if state:
-        return Q(Exists(copies.filter(state=state)))
-    return Q(Exists(copies.exclude(state=Copy.MISSING.value)))
+    if state and state != Copy.MISSING.value:
+        return Q(snapshot_id__in=copies.filter(state=state).values("snapshot_id"))
+    there = Q(snapshot_id__in=copies.exclude(state=Copy.MISSING.value).values("snapshot_id"))
+    # There may be no row for what never began.
+    return ~there if state else there
 
 
 def held_until(scope: Scope) -> dict[str, datetime]:
