@@ -171,8 +171,10 @@ def _stuck(scope: Scope) -> list[Notice]:
 def _job(row: "Job", cause: Cause) -> Notice:
     if cause is Cause.JOB_STUCK:
         text: str = Message("stuck")
-    else:
+    elif row.error_text:
         text = Message("{state}: {reason}", state=word("job", row.state), reason=row.error_text)
+    else:
+        text = word("job", row.state)
     return Notice(
         kind="job",
         object=row.job_id,
