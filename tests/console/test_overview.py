@@ -59,6 +59,18 @@ def test_what_is_wrong_comes_with_a_button(visitor: Come, world: World) -> None:
     assert "Mend from dr" in text
 
 
+def test_a_peer_that_is_behind_is_told_to_those_who_run_the_site(
+    visitor: Come, world: World
+) -> None:
+    with_peer(world)
+    now = clock.now()
+    world.site.catalog.incidents.create(
+        key="peer-behind:dr", kind="peer-behind", title="behind", opened_at=now, told_at=now
+    )
+    assert "Snapshots are not verified there in time" in text_of(visitor("operator").page("/"))
+    assert "not verified there" not in text_of(visitor("alice").page("/"))
+
+
 def test_a_job_that_got_through_since_is_no_trouble_any_more(world: World) -> None:
     with_jobs(world)
     scope = system(world.site)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Min, OuterRef, Subquery, Sum
+from django.db.models import Count, Exists, Min, OuterRef, Subquery, Sum
 
 from dozo.model import clock
 from dozo.model.job_states import JobState
@@ -101,12 +101,10 @@ def last_freezes(site: Site) -> dict[str, int]:
 
 def behind(site: Site, peer: Peer) -> Behind:
     """What this site took, or templates made here, and the peer has not verified."""
-    verified = site.catalog.copies.filter(site_id=peer.site_id, state=Copy.VERIFIED.value).values(
-        "snapshot_id"
-    )
-    here = site.catalog.copies.filter(
-        site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value)
-    ).values("snapshot_id")
+    # Asked of each snapshot by the copies' own key: lists of all ids take long where there is much.
+    copies = site.catalog.copies.filter(snapshot_id=OuterRef("snapshot_id"))
+    verified = copies.filter(site_id=peer.site_id, state=Copy.VERIFIED.value)
+    here = copies.filter(site=site.own_row, state__in=(Copy.STORED.value, Copy.VERIFIED.value))
     copied = [
         tenant.pk
         for tenant in site.catalog.tenants.all()
@@ -117,12 +115,12 @@ def behind(site: Site, peer: Peer) -> Behind:
     for rows in (site.catalog.snapshots, site.catalog.templates):
         found = (
             rows.filter(
+                ~Exists(verified),
+                Exists(here),
                 deleted_at=None,
                 origin_site=site.own_row,
                 tenant_id__in=copied,
-                snapshot_id__in=here,
             )
-            .exclude(snapshot_id__in=verified)
             .order_by()
             .aggregate(count=Count("pk"), oldest=Min("created_at"))
         )

@@ -119,7 +119,7 @@ _FIGURES = (
     ("consistency", _("Consistency"), "consistency"),
     ("mode", _("Mode"), "mode"),
     ("freeze_ms", _("Frozen for"), "ms"),
-    ("bytes_read", _("Read"), "bytes"),
+    ("bytes_read", _("Bytes read"), "bytes"),
     ("bytes_written", _("Written"), "bytes"),
     ("bytes_stored", _("Stored"), "bytes"),
     ("bytes_copied", _("Copied"), "bytes"),
