@@ -173,13 +173,13 @@ def _job(row: "Job", cause: Cause) -> Notice:
     if cause is Cause.JOB_STUCK:
         text: str = Message("stuck")
     elif row.error_text:
-        text = Message("{state}: {reason}", state=word("job", row.state), reason=row.error_text)
+        text = Message("{state}: {reason}", state=word("job", row.state), reason=row.error_said)
     else:
         text = word("job", row.state)
     return Notice(
         kind="job",
         object=row.job_id,
-        name=row.title,
+        name=row.title_said,
         tenant=row.tenant.name if row.tenant else None,
         text=text,
         since=row.finished_at or row.stuck_since,

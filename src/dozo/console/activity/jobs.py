@@ -108,7 +108,7 @@ def _percent(view: JobView) -> int | None:
 def _waits(scope: Scope, view: JobView) -> list[dict[str, str]]:
     """What a job waits for: jobs by their titles, limits in words."""
     ids = [one for one in view.waits_for if _ID.fullmatch(one)]
-    titles = dict(scope.jobs.filter(job_id__in=ids).values_list("job_id", "title"))
+    titles = {row.job_id: row.title_said for row in scope.jobs.filter(job_id__in=ids)}
     return [
         {"job": one if one in titles else "", "text": titles.get(one, one)}
         for one in view.waits_for
