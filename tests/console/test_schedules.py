@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def _fields(page: str) -> dict[str, Any]:
         name, value = re.search(r'name="([^"]+)"', tag), re.search(r'value="([^"]*)"', tag)
         ticks = 'type="radio"' in tag or 'type="checkbox"' in tag
         if name and (not ticks or " checked" in tag):
-            found[name[1]] = value[1] if value else "on"
+            found[name[1]] = unescape(value[1]) if value else "on"
     for name, options in re.findall(r'<select name="([^"]+)">(.*?)</select>', form, re.DOTALL):
         chosen = re.search(r'<option(?: value="([^"]*)")? selected>([^<]*)', options)
         found[name] = (chosen[1] if chosen[1] is not None else chosen[2]) if chosen else ""
@@ -276,6 +277,22 @@ def test_the_old_policy_is_explained_and_kept_to(visitor: Come, world: World) ->
     refused = alice.post("/schedules/new", fields, form="/schedules/new")
     assert refused.status_code == 409
     alice.follow(alice.post("/schedules/new", {**fields, "count": "8"}, form="/schedules/new"))
+
+
+def test_a_tightened_policy_changes_no_schedule_unseen(
+    visitor: Come, world: World, ids: dict[str, str]
+) -> None:
+    row = world.site.catalog.schedules.get(schedule_id=ids["every-hour"])
+    row.timing = {"kind": "cron", "cron": "5 * * * *", "zone": "UTC"}
+    row.save()
+    tenants.set_policy(scope_of(world, "operator"), "acme", preset="kcps-v1", overrides={})
+    alice = visitor("alice")
+    address = f"/schedules/{row.schedule_id}/edit"
+    sent = _fields(alice.page(address))
+    assert (sent["kind"], sent["mode"], sent["keep"]) == ("cron", "live", "periods")
+    assert alice.post(address, sent, form=address).status_code == 409
+    row.refresh_from_db()
+    assert row.timing["cron"] == "5 * * * *"
 
 
 def test_the_calendar_shows_what_was_and_what_will_be(visitor: Come, ids: dict[str, str]) -> None:

@@ -111,6 +111,8 @@ def _form(
         "row": row,
         "said": said,
         "offer": offer,
+        "kinds": _with(offer.kinds, said.get("kind")),
+        "modes": _with(offer.modes, said.get("mode")),
         "targets": found,
         "zones": sorted(one for one in available_timezones() if "/" in one or one == "UTC"),
         "periods": _periods(),
@@ -124,6 +126,11 @@ def _form(
     if problem is None:
         return visit.render("schedules/form.html", context)
     return visit.render("schedules/form.html", context, status=visit.refused(problem).status_code)
+
+
+def _with(permitted: tuple[str, ...], chosen: str | None) -> tuple[str, ...]:
+    """What a schedule has already stays chosen, though the policy may permit it no more."""
+    return permitted if not chosen or chosen in permitted else (*permitted, chosen)
 
 
 def _asked_target(visit: Visit) -> Typed:
