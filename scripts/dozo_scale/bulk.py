@@ -59,7 +59,8 @@ def _plain(row: tuple[Any, ...], forms: Mapping[type, Callable[[Any], Any]]) -> 
 
 
 def _time(value: datetime) -> str:
-    return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+    # To the letter as Django writes it: SQLite compares texts.
+    return str(value.replace(tzinfo=None))
 
 
 _SQLITE: dict[type, Callable[[Any], Any]] = {

@@ -23,6 +23,8 @@ def test_it_is_a_whole_catalog(pair: tuple[Site, Site]) -> None:
     assert row is not None
     assert row.volume is not None
     assert row.recovery_point is not None
+    times = catalog.snapshots.filter(created_at=row.created_at)
+    assert row in times
     found = facts.from_json(row.snapshot_id, row.facts)
     assert found.volume.volume_id == str(row.volume.volume_id)
     assert found.recovery_point is not None
