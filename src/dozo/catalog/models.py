@@ -224,6 +224,11 @@ class SnapshotRow(models.Model):
         return self.name
 
 
+def _present(fields: list[str], name: str) -> models.Index:
+    """An index of what was not deleted."""
+    return models.Index(fields=fields, name=name, condition=models.Q(deleted_at=None))
+
+
 class Snapshot(SnapshotRow):
     """One volume at one instant."""
 
@@ -249,11 +254,11 @@ class Snapshot(SnapshotRow):
 
     class Meta(SnapshotRow.Meta):
         indexes: ClassVar = [
-            models.Index(fields=["volume", "deleted_at", "-created_at"], name="snapshot_of_volume"),
-            models.Index(fields=["server", "deleted_at", "-created_at"], name="snapshot_of_server"),
-            # What is there, newest first: lists and their totals, of the site and of a tenant.
-            models.Index(fields=["deleted_at", "-created_at"], name="snapshot_by_age"),
-            models.Index(fields=["tenant", "deleted_at", "-created_at"], name="snapshot_by_tenant"),
+            # What is there, newest first: of a volume and a server, and lists with their totals.
+            _present(["volume", "-created_at"], "snapshot_there_by_volume"),
+            _present(["server", "-created_at"], "snapshot_there_by_server"),
+            _present(["tenant", "-created_at"], "snapshot_there_by_tenant"),
+            _present(["-created_at"], "snapshot_there_by_age"),
         ]
 
 

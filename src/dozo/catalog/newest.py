@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # SQLite binds at most a few ten thousand values in one query.
 _PART = 5000
+# Only so many of a volume's snapshots are asked about, the newest first. That they are limited also
+# keeps PostgreSQL from asking about all of them before it takes the newest.
+_MOST = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,11 @@ def protected_snapshots(
     """When the newest snapshot was taken that is verified at all ``sites``, by volume."""
     text = f"""
         SELECT given.volume, (
-            SELECT s.created_at FROM catalog_snapshot s
-            WHERE s.volume_id = given.volume AND s.deleted_at IS NULL {_at_all(sites)}
-            ORDER BY s.created_at DESC LIMIT 1
+            SELECT s.created_at FROM (
+                SELECT snapshot_id, created_at FROM catalog_snapshot
+                WHERE volume_id = given.volume AND deleted_at IS NULL
+                ORDER BY created_at DESC LIMIT {_MOST}
+            ) s WHERE {_at_all(sites)} ORDER BY s.created_at DESC LIMIT 1
         ) FROM given
     """  # noqa: S608  of fixed words
     rows = _ask(catalog, ("volume",), [(one,) for one in volumes], text, _sites(sites))
@@ -52,10 +57,12 @@ def protected_by_schedule(
     """The same by volume and schedule, of snapshots taken ``until`` then."""
     text = f"""
         SELECT given.volume, given.schedule, (
-            SELECT s.created_at FROM catalog_snapshot s
-            WHERE s.volume_id = given.volume AND s.schedule_id = given.schedule
-                AND s.deleted_at IS NULL AND s.created_at <= %s {_at_all(sites)}
-            ORDER BY s.created_at DESC LIMIT 1
+            SELECT s.created_at FROM (
+                SELECT snapshot_id, created_at FROM catalog_snapshot
+                WHERE volume_id = given.volume AND schedule_id = given.schedule
+                    AND deleted_at IS NULL AND created_at <= %s
+                ORDER BY created_at DESC LIMIT {_MOST}
+            ) s WHERE {_at_all(sites)} ORDER BY s.created_at DESC LIMIT 1
         ) FROM given
     """  # noqa: S608  of fixed words
     rows = _ask(catalog, ("volume", "schedule"), pairs, text, [until, *_sites(sites)])
@@ -66,28 +73,38 @@ def runs(
     catalog: Catalog, pairs: Iterable[tuple[str, str]], *, until: datetime, most: int
 ) -> dict[tuple[str, str], list[PlannedRun]]:
     """The newest runs, ``most`` of them, planned ``until`` then, by schedule and target."""
-    text = f"""
-        SELECT given.schedule, given.target, r.id, r.planned_at, r.outcome
-        FROM given JOIN catalog_schedulerun r ON r.id IN (
-            SELECT n.id FROM catalog_schedulerun n
-            WHERE n.schedule_id = given.schedule AND n.target = given.target AND n.planned_at <= %s
-            ORDER BY n.planned_at DESC LIMIT {int(most)}
-        )
-        ORDER BY r.planned_at DESC
-    """  # noqa: S608  a number
+    places = ", ".join(
+        f"""(
+            SELECT r.id FROM catalog_schedulerun r
+            WHERE r.schedule_id = given.schedule AND r.target = given.target AND r.planned_at <= %s
+            ORDER BY r.planned_at DESC LIMIT 1 OFFSET {int(place)}
+        )"""  # noqa: S608  a number
+        for place in range(most)
+    )
+    text = f"SELECT {places} FROM given"  # noqa: S608  of fixed words
+    ids = [
+        run
+        for row in _ask(catalog, ("schedule", "target"), pairs, text, [until] * most)
+        for run in row
+        if run is not None
+    ]
     found: dict[tuple[str, str], list[PlannedRun]] = {}
-    for schedule, target, run, at, outcome in _ask(
-        catalog, ("schedule", "target"), pairs, text, [until]
-    ):
-        planned = PlannedRun(run=run, planned_at=_time(at), outcome=outcome)
-        found.setdefault((schedule, target), []).append(planned)
+    for start in range(0, len(ids), _PART):
+        rows = catalog.schedule_runs.filter(pk__in=ids[start : start + _PART])
+        columns = ("schedule_id", "target", "pk", "planned_at", "outcome")
+        for schedule, target, run, at, outcome in rows.order_by("-planned_at").values_list(
+            *columns
+        ):
+            planned = PlannedRun(run=run, planned_at=at, outcome=outcome)
+            found.setdefault((schedule, target), []).append(planned)
     return found
 
 
 def _at_all(sites: Sequence[str]) -> str:
-    return "".join(
-        " AND EXISTS (SELECT 1 FROM catalog_copy c WHERE c.snapshot_id = s.snapshot_id"
-        " AND c.site_id = %s AND c.state = %s)"
+    # Not EXISTS: PostgreSQL would join all copies of the site for it.
+    return " AND ".join(
+        "(SELECT c.state FROM catalog_copy c WHERE c.snapshot_id = s.snapshot_id"
+        " AND c.site_id = %s) = %s"
         for _ in sites
     )
 
