@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
 
 from dozo.catalog.store import Catalog
 from dozo.services.access_errors import (
@@ -382,8 +382,13 @@ class VisibleCatalog(Catalog):
         """Recovery points of which the tenant has snapshots."""
         rows = super().recovery_points
         if self._tenant is not None:
-            mine = super().snapshots.filter(
-                recovery_point=OuterRef("pk"), tenant__name=self._tenant
+            # Written so that the database begins at the point's few snapshots, and not at all
+            # that the tenant has.
+            owners = super().tenants.filter(name=self._tenant).values("pk")
+            mine = (
+                super()
+                .snapshots.annotate(owner=F("tenant_id") + 0)
+                .filter(recovery_point=OuterRef("pk"), owner__in=owners)
             )
             rows = rows.filter(Exists(mine))
         if self._selected is not None:

@@ -22,13 +22,13 @@ def chosen(visit: Visit) -> HttpResponse:
     ids = visit.said_all("snapshot")
     if not ids:
         raise NothingChosen
-    what = visit.said("what")
+    what, _, peer = visit.said("what").partition(":")
     if what == "verify":
         return visit.ask("snapshot.verify", {"snapshots": ids, "everything": False})
     if what == "verify-everything":
         return visit.ask("snapshot.verify", {"snapshots": ids, "everything": True})
     if what == "copy":
-        return visit.ask("snapshot.copy", {"snapshots": ids, "peer": visit.said("peer")})
+        return visit.ask("snapshot.copy", {"snapshots": ids, "peer": peer})
     if what == "undelete":
         by_hand.undelete_snapshots(visit.scope, ids)
         back = f"/snapshots/{ids[0]}" if len(ids) == 1 else "/snapshots"

@@ -80,7 +80,7 @@ def delete(visit: Visit, ref: str) -> HttpResponse:
 @page(Operation.RECOVERY_POINT_SHOW, methods=("POST",))
 def do(visit: Visit, ref: str) -> HttpResponse:
     """Verify it, copy it, or bring its deleted snapshots back."""
-    what = visit.said("what")
+    what, _, peer = visit.said("what").partition(":")
     if what == "undelete":
         by_hand.undelete_recovery_point(visit.scope, ref)
         return visit.go(f"/recovery-points/{ref}", note="undeleted")
@@ -89,5 +89,5 @@ def do(visit: Visit, ref: str) -> HttpResponse:
     row = visit.scope.recovery_point(ref, operation)
     ids = [one.snapshot_id for one in by_hand.members(visit.scope, row)]
     if copies:
-        return visit.ask("snapshot.copy", {"snapshots": ids, "peer": visit.said("peer")})
+        return visit.ask("snapshot.copy", {"snapshots": ids, "peer": peer})
     return visit.ask("snapshot.verify", {"snapshots": ids, "everything": False})

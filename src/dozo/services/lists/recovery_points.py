@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from dozo.services.access import Operation, Scope
 
@@ -34,7 +34,12 @@ def find(
         "created_at__lt": until,
         "server": scope.server(server) if server else None,
     }
-    there = scope.snapshots.filter(recovery_point=OuterRef("pk"), deleted_at=None)
+    # Whose they are is asked of each point's few snapshots, not of all that a tenant has.
+    there = scope.site.catalog.snapshots.annotate(owner=F("tenant_id") + 0).filter(
+        recovery_point=OuterRef("pk"), deleted_at=None
+    )
+    if scope.actor.tenant is not None:
+        there = there.filter(owner__in=scope.tenants.values("pk"))
     rows = scope.recovery_points.filter(Exists(there))
     given = {key: value for key, value in wanted.items() if value is not None and value != ""}
     return rows.filter(**given).select_related("server")
