@@ -15,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from dozo.console.shell import static, words
 from dozo.model import clock
 from dozo.model.errors import DozoError
+from dozo.model.message import Message
 from dozo.model.message import said as in_language
 
 register = template.Library()
@@ -69,6 +70,15 @@ def word(value: object, kind: str) -> str:
 def said(value: Any) -> Any:
     """What a service says, in the language of the page."""
     return in_language(value, translation.get_language() or "en")
+
+
+@register.filter
+def sentence(value: Any) -> Any:
+    """What a service says, where a sentence begins: names keep their own first letter."""
+    shown = in_language(value, translation.get_language() or "en")
+    if not isinstance(shown, str) or (isinstance(value, Message) and value.template[:1] == "{"):
+        return shown
+    return shown[:1].upper() + shown[1:] if translation.get_language() == "en" else shown
 
 
 @register.filter
