@@ -58,7 +58,8 @@ def snapshot(world: World, name: str) -> str:
 def send(browser: Visitor, address: str) -> str:
     """Send the form that acts, as it stands on a page; where it leads."""
     page = browser.page(address)
-    form = re.search(r'<form method="post" action="(/restore/[^"]+)"[^>]*>(.*?)</form>', page, re.DOTALL)
+    pattern = r'<form method="post" action="(/restore/[^"]+)"[^>]*>(.*?)</form>'
+    form = re.search(pattern, page, re.DOTALL)
     assert form is not None, text_of(page)
     tags = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form[2])
     data: dict[str, list[str]] = {}
