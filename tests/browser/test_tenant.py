@@ -37,7 +37,7 @@ def test_from_an_unprotected_server_to_the_restored_one(
 
     page.goto("/")
     page.locator(f"a[href*='/schedules/new?server={uuid}']").first.click()
-    page.locator("input[name=name]").fill(f"daily of {server}")
+    page.locator("input[name=name]").fill(f"daily-of-{server}")
     page.locator("main form button.primary").click()
     page.wait_for_url("**/schedules/*")
     assert server_of(sites, server)["server"] == uuid
