@@ -1,0 +1,1 @@
+"""Pictures of the console's pages, over a world of the browser tests."""
