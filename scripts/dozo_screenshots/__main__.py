@@ -30,7 +30,7 @@ def main() -> int:
         pages.furnish(sites)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=options)
-            count = sum(_of(browser, sites, folder, *look) for look in LOOKS)
+            count = sum(_of(browser, sites, folder, look) for look in LOOKS)
             browser.close()
     print(f"{count} pictures in {folder}")
     return 0
