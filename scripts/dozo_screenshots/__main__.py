@@ -36,7 +36,8 @@ def main() -> int:
     return 0
 
 
-def _of(browser: Browser, sites: Sites, folder: Path, language: str, theme: str, width: int) -> int:
+def _of(browser: Browser, sites: Sites, folder: Path, look: tuple[str, str, int]) -> int:
+    language, theme, width = look
     count = 0
     for who, addresses in (("alice", pages.of_a_tenant(sites)), ("olga", pages.OF_AN_OPERATOR)):
         context = browser.new_context(
