@@ -86,3 +86,21 @@ def test_the_service_answers_in_the_terminals_language(
     assert "`dozo server list`" in done.err
     done = dozo("--home", served.home, "snapshot", "list")
     assert done.out == "スナップショットはありません\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["servr", "list"], "コマンド「servr」はありません。"),
+        (["server", "list", "--foo"], "オプション--fooはありません。"),
+        (["server", "show"], "引数「server」が必要です。"),
+        (["server", "show", "a", "b"], "余分な引数があります（b）"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_japanese(
+    dozo: Dozo, monkeypatch: pytest.MonkeyPatch, line: list[str], said: str
+) -> None:
+    monkeypatch.setenv("DOZO_LANG", "ja")
+    done = dozo(*line)
+    assert done.code == 2
+    assert done.err.startswith(f"エラー：{said}\n")

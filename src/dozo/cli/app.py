@@ -1,8 +1,9 @@
 """The command `dozo`: its groups, the home, and what happens to errors."""
 
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -32,8 +33,9 @@ from dozo.cli import (
 )
 from dozo.cli.client import ServiceProblem
 from dozo.cli.opened import Chosen
-from dozo.cli.speech import told
+from dozo.cli.speech import language, told
 from dozo.model.errors import DozoError, ErrorKind
+from dozo.model.language import DEFAULT
 from dozo.model.message import Message
 
 # Typer carries a click of its own; its public names lead to the base of all usage errors.
@@ -143,12 +145,45 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise exits.Terminated
 
 
+# What click says of most mistakes; it has no translations of its own.
+_OF_CLICK: tuple[tuple[re.Pattern[str], Callable[..., Message]], ...] = (
+    (
+        re.compile(r"No such command '(.*?)'\..*"),
+        lambda x: Message("No such command '{name}'.", name=x),
+    ),
+    (re.compile(r"No such option: (\S+).*"), lambda x: Message("No such option: {name}", name=x)),
+    (
+        re.compile(r"Missing argument '(.*)'\."),
+        lambda x: Message("Missing argument '{name}'.", name=x),
+    ),
+    (re.compile(r"Missing option '(.*)'\."), lambda x: Message("Missing option '{name}'.", name=x)),
+    (
+        re.compile(r"Option '(.*)' requires an argument\."),
+        lambda x: Message("Option '{name}' requires an argument.", name=x),
+    ),
+    (
+        re.compile(r"Got unexpected extra argument\S* \((.*)\)"),
+        lambda x: Message("Got unexpected extra arguments ({names})", names=x),
+    ),
+    (
+        re.compile(r"(?s)Invalid value for (.*?): (.*)"),
+        lambda x, y: Message("Invalid value for {name}: {problem}", name=x, problem=y),
+    ),
+)
+
+
 def _told(error: Exception) -> str:
     """What a usage error says: ours in the terminal's language, click's own as it is."""
     own = getattr(error, "message", "")
+    text = str(error.format_message() if hasattr(error, "format_message") else error)
+    if language() == DEFAULT:
+        return text
     if isinstance(own, Message):
-        error.message = told(own)  # type: ignore[attr-defined]  # as click has it
-    return str(error.format_message() if hasattr(error, "format_message") else error)
+        return told(own)
+    for form, message in _OF_CLICK:
+        if found := form.fullmatch(text):
+            return told(message(*found.groups()))
+    return text
 
 
 def _usage(error: Exception, *, as_json: bool) -> int:

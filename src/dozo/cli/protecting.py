@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from dozo.cli.output import note_facts, print_table, say, short, size
-from dozo.cli.speech import heading, shown, told
+from dozo.cli.speech import heading, language, shown, told
 from dozo.model.message import Message, joined
+from dozo.model.words import word_in
 
 
 class Mode(StrEnum):
@@ -88,7 +89,9 @@ def show_made(made: Mapping[str, Any]) -> None:
                 size(one["bytes_new"]),
                 size(one["bytes_stored"]),
                 "-" if one["seconds"] is None else f"{one['seconds']:.1f}",
-                one["full_reason_words"] or "-",
+                word_in(language(), "full-reason", one["full_reason"])
+                if one["full_reason"]
+                else "-",
             ]
             for one in made["snapshots"]
         ],

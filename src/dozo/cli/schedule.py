@@ -53,7 +53,11 @@ def list_(
             [
                 short(row["schedule"]),
                 row["name"],
-                f"{row['target_kind']} {row['target_name']}",
+                Message(
+                    "{kind} {name}",
+                    kind=shown("target", row["target_kind"]),
+                    name=row["target_name"],
+                ),
                 timings.in_words(row["timing"]),
                 timings.keep_in_words(row["keep"]),
                 shown("mode", row["mode"]),
@@ -191,7 +195,8 @@ def preview(
         say(f"  {when(one)}")
     say(Message("kept after {days} days:", days=found["days"]))
     for one in found["kept"]:
-        say(f"  {when(one['created_at'])}  {listed(shown('keep', why) for why in one['reasons'])}")
+        why = listed(shown("keep", reason) for reason in one["reasons"])
+        say(Message("  {at}  {why}", at=when(one["created_at"]), why=why))
     if found["estimate"]:
         _say_cost(found["estimate"], found["days"])
 
@@ -218,7 +223,7 @@ def _say_cost(estimate: Mapping[str, Any], days: int) -> None:
             Message(
                 "  {words}: {value}",
                 words=words,
-                value=text if known or name == "first" else "not known yet",
+                value=text if known or name == "first" else Message("not known yet"),
             )
         )
 
@@ -292,7 +297,14 @@ def run(
         return
     for one in begun:
         if not one["jobs"]:
-            say(f"{one['target_name']}: {one['outcome']}: {one['reason']}")
+            say(
+                Message(
+                    "{target}: {outcome}: {reason}",
+                    target=one["target_name"],
+                    outcome=shown("run", one["outcome"]),
+                    reason=shown("skipped", one["reason"]),
+                )
+            )
     for job in jobs if no_wait else ():
         say(job)
     for done in results.values():

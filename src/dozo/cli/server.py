@@ -399,4 +399,4 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
         say(Message("The snapshots are {span} apart.", span=span(plan["gap_seconds"])))
     for one in plan["volumes"]:
         if one["warning"]:
-            say(f"{one['device']}: {one['warning']}.")
+            say(Message("{device}: {warning}.", device=one["device"], warning=one["warning"]))

@@ -183,7 +183,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
         )
         for one in results:
             if one["mend"]:
-                say(f"{one['name']}: {one['mend']}")
+                say(Message("{name}: {text}", name=one["name"], text=one["mend"]))
     raise typer.Exit(6 if any(one["outcome"] == "missing" for one in results) else 0)
 
 

@@ -275,7 +275,14 @@ def rebuild(
         }
     )
     for one in done["verified"]:
-        say(f"  {short(one['snapshot'])} {one['name']}: {one['state']}")
+        say(
+            Message(
+                "  {id} {name}: {state}",
+                id=short(one["snapshot"]),
+                name=one["name"],
+                state=shown("copy", one["state"]),
+            )
+        )
 
 
 @app.command("rebuild-catalog")

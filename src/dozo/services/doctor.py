@@ -140,7 +140,7 @@ def _hypervisor(home: Path) -> Iterator[Finding]:
             servers = host.servers()
             if host.simulated:
                 yield _warning(
-                    "hypervisor",
+                    Message("hypervisor"),
                     Message(
                         "{uri} is simulated, with {count} servers: no real server is protected",
                         uri=uri,
@@ -173,9 +173,9 @@ def _examine_site(home: Path) -> Iterator[Finding]:
     try:
         settings = site_settings.load(home)
     except DozoError as error:
-        yield _warning("site", str(error), error.hint_as_message())
+        yield _warning(Message("site"), str(error), error.hint_as_message())
         return
-    yield _ok("site", Message("{name} in {home}", name=settings.name, home=settings.home))
+    yield _ok(Message("site"), Message("{name} in {home}", name=settings.name, home=settings.home))
     yield _keys(settings)
     yield from _vaults(home)
     yield from _folders(settings)
@@ -187,27 +187,27 @@ def _keys(settings: Settings) -> Finding:
         mode = stat.S_IMODE(settings.keys.stat().st_mode)
     except OSError as error:
         return _missing(
-            "keys",
+            Message("keys"),
             f"{settings.keys}: {error.strerror}",
             Message("Put your copy of the keys file back."),
         )
     if mode & 0o077:
         return _warning(
-            "keys",
+            Message("keys"),
             Message("others may read {keys}", keys=settings.keys),
             f"chmod 600 {settings.keys}",
         )
-    return _ok("keys", str(settings.keys))
+    return _ok(Message("keys"), str(settings.keys))
 
 
 def _vaults(home: Path) -> Iterator[Finding]:
     try:
         site = Site.open(home)
     except DozoError as error:
-        yield _missing("catalog", str(error), error.hint_as_message())
+        yield _missing(Message("catalog"), str(error), error.hint_as_message())
         return
     with site:
-        yield _tried("vault", lambda: _describe_vault(site))
+        yield _tried(Message("vault"), lambda: _describe_vault(site))
         for peer in site.settings.peers:
             found = _tried(
                 Message("vault of {peer}", peer=peer.name), partial(_describe_peer, site, peer)
@@ -252,7 +252,7 @@ def _tried(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
-    for name, folder in (("pool", settings.pool), ("scratch", settings.scratch)):
+    for name, folder in ((Message("pool"), settings.pool), (Message("scratch"), settings.scratch)):
         if not folder.is_dir():
             yield _missing(
                 name,
