@@ -18,6 +18,9 @@ from dozo.model.states import Copy
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
 
+# Every snapshot is younger. SQLite counts from the index of what is there only if asked for a part.
+EVER = datetime(1, 1, 2, tzinfo=UTC)
+
 # SQLite binds at most a few ten thousand values in one query.
 _PART = 5000
 # Only so many of a volume's snapshots are asked about, the newest first. That they are limited also

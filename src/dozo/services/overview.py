@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.db.models import Count
 
+from dozo.catalog.newest import EVER
 from dozo.model import clock
 from dozo.model.job_states import JobState
 from dozo.services import attention, freshness, protection, retain
@@ -104,10 +105,6 @@ class RetentionView:
     delete: Mapping[str, str]
     refused: str | None
     withheld: Mapping[str, str]
-
-
-# Every snapshot is younger. SQLite counts from the index of what is there only if asked for a part.
-EVER = datetime(1, 1, 2, tzinfo=UTC)
 
 
 def overview(scope: Scope) -> Overview:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q
 
+from dozo.catalog.newest import EVER
 from dozo.model import clock
 from dozo.model.states import Copy
 from dozo.services.access import Operation, Scope
@@ -80,7 +81,7 @@ def find(
     given = {key: value for key, value in wanted.items() if value is not None and value != ""}
     rows = scope.snapshots.filter(**given)
     if not deleted:
-        rows = rows.filter(deleted_at=None)
+        rows = rows.filter(deleted_at=None, created_at__gte=EVER)
     if copy_site or copy_state:
         rows = rows.filter(_has_copy(scope, copy_site or "", copy_state or ""))
     if held is not None:
