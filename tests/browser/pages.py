@@ -24,7 +24,10 @@ def furnish(sites: Sites) -> None:
         "timing": {"kind": "daily", "hour": 1, "minute": 30, "zone": "Asia/Tokyo"},
         "keep": {"daily": 7, "weekly": 4},
     }
-    sites.api("main", "POST", "/schedules", schedule)
+    made = sites.api("main", "POST", "/schedules", schedule)["schedule"]
+    for run in sites.api("main", "POST", f"/schedules/{made}/run", {}):
+        for job in run["jobs"]:
+            sites.wait_job("main", job)
 
 
 def server_of(sites: Sites, name: str) -> Any:
