@@ -233,7 +233,7 @@ def _vaults(home: Path) -> Iterator[Finding]:
 def _describe_vault(site: Site) -> str:
     infos = site.vault.snapshots()
     sealed = sum(1 for info in infos if info.sealed is None)
-    return Message("{count} snapshots", count=len(infos)) + (
+    return Message("{vault}: {count} snapshots", vault=site.settings.vault, count=len(infos)) + (
         Message(", {sealed} without a key here", sealed=sealed) if sealed else ""
     )
 
