@@ -23,8 +23,8 @@ EVER = datetime(1, 1, 2, tzinfo=UTC)
 
 # SQLite binds at most a few ten thousand values in one query.
 _PART = 5000
-# Only so many of a volume's snapshots are asked about, the newest first. That they are limited also
-# keeps PostgreSQL from asking about all of them before it takes the newest.
+# PostgreSQL is asked about so many of a volume's snapshots, the newest first: without a limit it
+# would ask about all of them before it takes the newest.
 _MOST = 1000
 
 
@@ -41,15 +41,8 @@ def protected_snapshots(
     catalog: Catalog, volumes: Iterable[UUID], sites: Sequence[str]
 ) -> dict[UUID, datetime]:
     """When the newest snapshot was taken that is verified at all ``sites``, by volume."""
-    text = f"""
-        SELECT given.volume, (
-            SELECT s.created_at FROM (
-                SELECT snapshot_id, created_at FROM catalog_snapshot
-                WHERE volume_id = given.volume AND deleted_at IS NULL
-                ORDER BY created_at DESC LIMIT {_MOST}
-            ) s WHERE {_at_all(sites)} ORDER BY s.created_at DESC LIMIT 1
-        ) FROM given
-    """  # noqa: S608  of fixed words
+    there = "volume_id = given.volume AND deleted_at IS NULL"
+    text = f"SELECT given.volume, ({_newest(catalog, there, sites)}) FROM given"  # noqa: S608
     rows = _ask(catalog, ("volume",), [(one,) for one in volumes], text, _sites(sites))
     return {_uuid(volume): _time(at) for volume, at in rows if at is not None}
 
@@ -58,16 +51,12 @@ def protected_by_schedule(
     catalog: Catalog, pairs: Iterable[tuple[UUID, str]], sites: Sequence[str], *, until: datetime
 ) -> dict[tuple[UUID, str], datetime]:
     """The same by volume and schedule, of snapshots taken ``until`` then."""
-    text = f"""
-        SELECT given.volume, given.schedule, (
-            SELECT s.created_at FROM (
-                SELECT snapshot_id, created_at FROM catalog_snapshot
-                WHERE volume_id = given.volume AND schedule_id = given.schedule
-                    AND deleted_at IS NULL AND created_at <= %s
-                ORDER BY created_at DESC LIMIT {_MOST}
-            ) s WHERE {_at_all(sites)} ORDER BY s.created_at DESC LIMIT 1
-        ) FROM given
-    """  # noqa: S608  of fixed words
+    there = (
+        "volume_id = given.volume AND schedule_id = given.schedule"
+        " AND deleted_at IS NULL AND created_at <= %s"
+    )
+    newest = _newest(catalog, there, sites)
+    text = f"SELECT given.volume, given.schedule, ({newest}) FROM given"  # noqa: S608
     rows = _ask(catalog, ("volume", "schedule"), pairs, text, [until, *_sites(sites)])
     return {(_uuid(volume), schedule): _time(at) for volume, schedule, at in rows if at is not None}
 
@@ -101,6 +90,22 @@ def runs(
             planned = PlannedRun(run=run, planned_at=at, outcome=outcome)
             found.setdefault((schedule, target), []).append(planned)
     return found
+
+
+def _newest(catalog: Catalog, there: str, sites: Sequence[str]) -> str:
+    """A query for when the newest snapshot of those ``there`` was taken that is at all sites."""
+    if connections[catalog.alias].vendor == "sqlite":
+        # It goes along the index and ends with the first that fits.
+        return (
+            f"SELECT s.created_at FROM catalog_snapshot s WHERE {there} AND {_at_all(sites)}"  # noqa: S608
+            " ORDER BY s.created_at DESC LIMIT 1"
+        )
+    return f"""
+        SELECT s.created_at FROM (
+            SELECT snapshot_id, created_at FROM catalog_snapshot
+            WHERE {there} ORDER BY created_at DESC LIMIT {_MOST}
+        ) s WHERE {_at_all(sites)} ORDER BY s.created_at DESC LIMIT 1
+    """  # noqa: S608  of fixed words
 
 
 def _at_all(sites: Sequence[str]) -> str:

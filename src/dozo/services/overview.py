@@ -35,11 +35,8 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overview:
-    """Counts by state, of what the asker may see. ``copies`` is by site, then state.
-
-    ``jobs`` counts those that have not ended, and those that ended within the last day.
-    """
+class Judged:
+    """Whether all is well, servers counted by state, and what needs attention."""
 
     at: datetime
     site: str
@@ -47,12 +44,21 @@ class Overview:
     # The hypervisor is a simulation: whatever the counts say, no real server is protected.
     simulated: bool
     servers: Mapping[str, int]
+    attention: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview(Judged):
+    """The same, with counts of what the asker may see. ``copies`` is by site, then state.
+
+    ``jobs`` counts those that have not ended, and those that ended within the last day.
+    """
+
     volumes: int
     snapshots: int
     schedules: int
     jobs: Mapping[str, int]
     copies: Mapping[str, Mapping[str, int]]
-    attention: tuple[Notice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,40 +115,44 @@ class RetentionView:
 
 def overview(scope: Scope) -> Overview:
     """What is protected, what runs, what needs attention. Raises ``Forbidden``."""
-    return _look(scope)[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Glance:
-    """The overview, and how fresh the snapshots of each server are."""
-
-    overview: Overview
-    servers: tuple[Freshness, ...]
-
-
-def glance(scope: Scope) -> Glance:
-    """The same with every server. Raises ``Forbidden``."""
-    found, judged = _look(scope)
-    return Glance(overview=found, servers=tuple(freshness.of_servers(scope.site, judged)))
-
-
-def _look(scope: Scope) -> tuple[Overview, list[ServerProtection]]:
-    scope.permit(Operation.SERVER_LIST)
-    servers = scope.servers.filter(present=True).select_related("tenant")
-    judged = protection.of_servers(scope.site, servers)
-    counts = Counter(one.state.value for one in judged)
-    notices = attention.look(scope, judged)
-    found = Overview(
-        at=clock.now(),
-        site=scope.site.settings.name,
-        verdict=_verdict(len(judged), notices),
-        simulated=scope.site.settings.simulated,
-        servers={state.value: counts.get(state.value, 0) for state in Protection},
+    found, _judged = _look(scope)
+    told = {one.name: getattr(found, one.name) for one in fields(found)}
+    return Overview(
+        **told,
         volumes=scope.volumes.exclude(state="gone").count(),
         snapshots=scope.snapshots.filter(deleted_at=None, created_at__gte=EVER).count(),
         schedules=scope.schedules.filter(enabled=True).count(),
         jobs=_jobs(scope),
         copies=copies(scope),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """What a first look has to tell, and how fresh the snapshots of each server are."""
+
+    overview: Judged
+    servers: tuple[Freshness, ...]
+
+
+def glance(scope: Scope) -> Glance:
+    """Every server at a glance. Raises ``Forbidden``."""
+    found, judged = _look(scope)
+    return Glance(overview=found, servers=tuple(freshness.of_servers(scope.site, judged)))
+
+
+def _look(scope: Scope) -> tuple[Judged, list[ServerProtection]]:
+    scope.permit(Operation.SERVER_LIST)
+    servers = scope.servers.filter(present=True).select_related("tenant")
+    judged = protection.of_servers(scope.site, servers)
+    counts = Counter(one.state.value for one in judged)
+    notices = attention.look(scope, judged)
+    found = Judged(
+        at=clock.now(),
+        site=scope.site.settings.name,
+        verdict=_verdict(len(judged), notices),
+        simulated=scope.site.settings.simulated,
+        servers={state.value: counts.get(state.value, 0) for state in Protection},
         attention=tuple(notices),
     )
     return found, judged

@@ -1,6 +1,7 @@
 """A month of schedules: what ran and how it went, and what is planned, day by day."""
 
 import calendar
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -86,9 +87,14 @@ def month(scope: Scope, rows: "QuerySet[Schedule]", year: int, number: int, zone
         one = found.setdefault((at.astimezone(zone).date(), schedule, True), _Found())
         one.states.append(state)
         one.times.add(at)
+    # Many schedules have the same times: each kind is worked out once.
+    planned: dict[str, list[tuple[datetime, bool]]] = {}
     for row in shown:
         if row.enabled:
-            for at, more in _planned(row, max(start - _SECOND, now), end, zone):
+            key = json.dumps(row.timing, sort_keys=True)
+            if key not in planned:
+                planned[key] = list(_planned(row, max(start - _SECOND, now), end, zone))
+            for at, more in planned[key]:
                 one = found.setdefault(
                     (at.astimezone(zone).date(), row.schedule_id, False), _Found()
                 )

@@ -42,4 +42,5 @@ def find(
         there = there.filter(owner__in=scope.tenants.values("pk"))
     rows = scope.recovery_points.filter(Exists(there))
     given = {key: value for key, value in wanted.items() if value is not None and value != ""}
-    return rows.filter(**given).select_related("server")
+    # In a query of its own: joined, SQLite would begin with the servers and sort all their points.
+    return rows.filter(**given).prefetch_related("server")
