@@ -127,6 +127,11 @@ class Settings:
     language: str = DEFAULT
     listen: str = "127.0.0.1:8790"
     public_url: str = ""
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None
+    oidc_username_claim: str = "preferred_username"
+    oidc_label: str = ""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
@@ -325,6 +330,7 @@ _KNOWN = {
         "parallel_volumes",
     },
     "service": {"listen", "public_url", "tls_certificate", "tls_key", "proxies", "stop_seconds"},
+    "oidc": {"issuer", "client_id", "client_secret_file", "username_claim", "label"},
     "catalog": {"database"},
     "jobs": {"parallel", "parallel_tenant", "parallel_upkeep"},
     "upkeep": {"sync_minutes", "scrub_days", "prune_hours", "undelete_days", "retention_share"},
@@ -375,6 +381,11 @@ class _Reader:
             parallel_volumes=int(self._number("capture", "parallel_volumes", 2, 1, 64)),
             listen=self._text("service", "listen", "127.0.0.1:8790"),
             public_url=self._optional_text("service", "public_url"),
+            oidc_issuer=self._optional_text("oidc", "issuer"),
+            oidc_client_id=self._optional_text("oidc", "client_id"),
+            oidc_client_secret_file=self._optional_path("oidc", "client_secret_file"),
+            oidc_username_claim=self._text("oidc", "username_claim", "preferred_username"),
+            oidc_label=self._optional_text("oidc", "label"),
             tls_certificate=self._optional_path("service", "tls_certificate"),
             tls_key=self._optional_path("service", "tls_key"),
             proxies=self._texts("service", "proxies", ("127.0.0.1", "::1")),

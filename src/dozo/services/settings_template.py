@@ -48,6 +48,16 @@ listen = "127.0.0.1:8790"
 # How long jobs get to come to an end when the service stops; then the next start takes them up.
 stop_seconds = 60
 
+[oidc]
+# Login at an identity provider (OpenID Connect), for users who have an account here too. It needs
+# service.public_url; at the provider, permit PUBLIC_URL/login/oidc/back.
+# issuer = "https://login.example.org/realms/main"
+# client_id = "dozo"
+# client_secret_file = "/etc/dozo/oidc-secret"
+# Which claim is the user name here, and what the button says.
+# username_claim = "preferred_username"
+# label = "Example Inc."
+
 [catalog]
 # SQLite in this folder, unset; or PostgreSQL, which several workers need:
 {database}

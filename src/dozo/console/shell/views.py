@@ -1,5 +1,8 @@
 """Coming in, going out, and the choice of language and looks."""
 
+from typing import Any
+from urllib.parse import urlsplit
+
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -14,15 +17,18 @@ from dozo.console.shell.visit import (
     page,
     render_open,
     set_cookie,
+    status_of,
 )
 from dozo.model import language
 from dozo.model.errors import DozoError
-from dozo.services import sessions
+from dozo.services import oidc, sessions
 from dozo.services.access import Operation
 from dozo.services.access_errors import LoginFailed, SecondFactorRequired
 from dozo.web.current import current_of, source_of
 from dozo.web.text import is_clean
 
+ELSEWHERE = "dozo_elsewhere"
+_ELSEWHERE_SECONDS = 600
 _YEAR_SECONDS = 365 * 86400
 _DAY_SECONDS = 86400
 _SESSION_DAYS = 1
@@ -34,7 +40,8 @@ def log_in(request: HttpRequest) -> HttpResponse:
     """The form, and logging in."""
     onward = _within(request.POST.get("next") or request.GET.get("next", ""))
     if request.method != "POST":
-        return render_open(request, "shell/login.html", {"next": onward})
+        context: dict[str, Any] = {"next": onward, "oidc": _elsewhere(request)}
+        return render_open(request, "shell/login.html", context)
     username = request.POST.get("username", "")
     password = request.POST.get("password", "")
     days = _REMEMBERED_DAYS if "remember" in request.POST else _SESSION_DAYS
@@ -53,6 +60,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
         return render_open(request, "shell/login_code.html", context)
     except DozoError as error:
         context = {"next": onward, "username": username, "problem": error}
+        context["oidc"] = _elsewhere(request)
         return render_open(request, "shell/login.html", context, status=401)
     return _entered(request, made.token, onward, days)
 
@@ -77,6 +85,44 @@ def log_in_code(request: HttpRequest) -> HttpResponse:
         context = {"next": onward, "pending": pending, "days": days, "problem": error}
         return render_open(request, "shell/login_code.html", context, status=401)
     return _entered(request, made.token, onward, days)
+
+
+@open_page()
+def log_in_elsewhere(request: HttpRequest) -> HttpResponse:
+    """Lead to the identity provider."""
+    begun = oidc.begin(current_of(request).site)
+    response = HttpResponseRedirect(begun.address)
+    kept = f"{begun.kept} {_within(request.GET.get('next', ''))}"
+    set_cookie(request, response, ELSEWHERE, kept, seconds=_ELSEWHERE_SECONDS)
+    return response
+
+
+@open_page()
+def back_from_elsewhere(request: HttpRequest) -> HttpResponse:
+    """Take up what the identity provider says."""
+    kept, _, onward = request.COOKIES.get(ELSEWHERE, "").partition(" ")
+    try:
+        made = oidc.finish(
+            current_of(request).site,
+            kept,
+            state=request.GET.get("state", ""),
+            code=request.GET.get("code", ""),
+            source=source_of(request),
+        )
+    except DozoError as error:
+        context = {"next": _within(onward), "problem": error, "oidc": _elsewhere(request)}
+        return render_open(request, "shell/login.html", context, status=status_of(error))
+    response = _entered(request, made.token, _within(onward), _SESSION_DAYS)
+    response.delete_cookie(ELSEWHERE)
+    return response
+
+
+def _elsewhere(request: HttpRequest) -> str | None:
+    """What the button of the identity provider says; None without one."""
+    site = current_of(request).site
+    if not oidc.is_on(site):
+        return None
+    return site.settings.oidc_label or urlsplit(site.settings.oidc_issuer).hostname
 
 
 def _entered(request: HttpRequest, token: str, onward: str, days: int) -> HttpResponse:
