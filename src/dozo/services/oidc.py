@@ -20,6 +20,7 @@ from joserfc.jwk import KeySet
 
 from dozo.model import clock
 from dozo.model.errors import DozoError, ErrorKind, Retry
+from dozo.model.message import Message
 from dozo.services import audit, login, sessions
 from dozo.services.access import Operation
 from dozo.services.accounts import IssuedToken
@@ -118,10 +119,10 @@ def finish(
     """
     text = opened(site, _PURPOSE, kept, seconds=_STEP_SECONDS)
     if text is None:
-        raise OidcFailed("it took too long, or began in another browser")
+        raise OidcFailed(Message("it took too long, or began in another browser"))
     wanted, nonce, verifier = json.loads(text)
     if not hmac.compare_digest(wanted.encode(), state.encode()):
-        raise OidcFailed("the answer belongs to another login")
+        raise OidcFailed(Message("the answer belongs to another login"))
     username = _username(site, code, nonce, verifier)
     rows = site.catalog.users.select_related("tenant")
     owner: models.User | None = rows.filter(username=username).first() if username else None
@@ -154,7 +155,7 @@ def _discovered(site: Site) -> dict[str, str]:
     issuer = site.settings.oidc_issuer.rstrip("/")
     found = _asked("GET", f"{issuer}/.well-known/openid-configuration")
     if str(found.get("issuer", "")).rstrip("/") != issuer:
-        raise OidcFailed("the provider calls itself by another name")
+        raise OidcFailed(Message("the provider calls itself by another name"))
     wanted = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     ends = {name: str(found.get(name, "")) for name in wanted}
     for end in ends.values():
@@ -166,7 +167,7 @@ def _require_safe(address: str) -> None:
     """Secrets go over TLS alone, but for a provider on this host."""
     parts = urlsplit(address)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise OidcFailed("the provider has an address without TLS")
+        raise OidcFailed(Message("the provider has an address without TLS"))
 
 
 def _asked(method: str, address: str, **more: Any) -> dict[str, Any]:
@@ -176,9 +177,9 @@ def _asked(method: str, address: str, **more: Any) -> dict[str, Any]:
             answer = client.request(method, address, **more)
         found = answer.json()
     except (httpx.HTTPError, ValueError):
-        raise OidcFailed("the provider does not answer") from None
+        raise OidcFailed(Message("the provider does not answer")) from None
     if answer.status_code != 200 or not isinstance(found, dict):
-        raise OidcFailed("the provider refuses")
+        raise OidcFailed(Message("the provider refuses"))
     return found
 
 
@@ -191,7 +192,7 @@ def _username(site: Site, code: str, nonce: str, verifier: str) -> str:
         try:
             secret = settings.oidc_client_secret_file.read_text().strip()
         except OSError:
-            raise OidcFailed("the client's secret cannot be read") from None
+            raise OidcFailed(Message("the client's secret cannot be read")) from None
     given = {
         "grant_type": "authorization_code",
         "code": code,
@@ -206,7 +207,7 @@ def _username(site: Site, code: str, nonce: str, verifier: str) -> str:
     audience = claims.get("aud")
     meant = audience if isinstance(audience, list) else [audience]
     if settings.oidc_client_id not in meant:
-        raise OidcFailed("the token is for somebody else")
+        raise OidcFailed(Message("the token is for somebody else"))
     return str(claims.get(settings.oidc_username_claim) or "")
 
 
@@ -222,7 +223,7 @@ def _verified(token: str, keys: dict[str, Any], issuer: str, nonce: str) -> dict
         )
         rules.validate(found.claims)
     except (JoseError, ValueError, KeyError, TypeError):
-        raise OidcFailed("the token does not hold") from None
+        raise OidcFailed(Message("the token does not hold")) from None
     if str(found.claims.get("iss", "")).rstrip("/") != issuer.rstrip("/"):
-        raise OidcFailed("the token is of another provider")
+        raise OidcFailed(Message("the token is of another provider"))
     return dict(found.claims)
