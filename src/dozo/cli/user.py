@@ -148,6 +148,17 @@ def enable(context: typer.Context, user: UserArgument, as_json: AsJson = False) 
     finish(done, Message("user {user} is enabled", user=user), as_json=as_json)
 
 
+@app.command("reset-second-factor")
+def reset_second_factor(
+    context: typer.Context, user: UserArgument, as_json: AsJson = False
+) -> None:
+    """Take away the second factor of somebody who has lost it; the password alone opens then."""
+    with client_of(context) as client:
+        done = client.post(at("users", user, "second-factor", "reset"))
+    text = Message("user {user} logs in with the password alone", user=user)
+    finish(done, text, as_json=as_json)
+
+
 @app.command()
 def password(
     context: typer.Context,
