@@ -11,6 +11,7 @@ from shutil import rmtree
 import httpx
 import libvirt
 import pytest
+from guestlab.build import GuestImages
 from tests.services import domains
 from tests.services.domains import Machine
 from tests.services.support import make_site
@@ -66,6 +67,15 @@ def hosted(libvirt_host: object, catalogs: None) -> Iterator[World]:
     with guest_host.connect() as fresh:
         domains.undefine_all(fresh)
     rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def module_guest_factory(hosted: World, built_images: GuestImages) -> Iterator[GuestFactory]:
+    """With connections of its own: the tests before have killed the daemon of everybody's."""
+    factory = GuestFactory(guest_host.connect(), built_images)
+    yield factory
+    factory.connection = guest_host.connect()
+    factory.remove_everything()
 
 
 def ask(world: World, method: str, path: str, **more: object) -> httpx.Response:
