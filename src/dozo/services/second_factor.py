@@ -111,18 +111,22 @@ def begin(scope: Scope) -> FactorBegun:
         scope.permit(Operation.ACCOUNT_SECOND_FACTOR)
         user = _self(scope)
         attempt.on(user)
-        if of(scope.site, user) is not None:
-            raise FactorThere
         secret = pyotp.random_base32()
-        scope.site.catalog.second_factors.update_or_create(
-            user=user,
-            defaults={
-                "sealed_secret": sealed(scope.site, _PURPOSE, secret),
-                "last_step": 0,
-                "spare_hashes": [],
-                "created_at": clock.now(),
-            },
-        )
+        # One at a time with `confirm`: a secret that counts already is never replaced.
+        with scope.site.catalog.transaction():
+            rows = scope.site.catalog.second_factors.select_for_update()
+            there = rows.filter(user=user).first()
+            if there is not None and there.confirmed_at is not None:
+                raise FactorThere
+            scope.site.catalog.second_factors.update_or_create(
+                user=user,
+                defaults={
+                    "sealed_secret": sealed(scope.site, _PURPOSE, secret),
+                    "last_step": 0,
+                    "spare_hashes": [],
+                    "created_at": clock.now(),
+                },
+            )
     issuer = f"Dozo {scope.site.settings.name}"
     address = pyotp.TOTP(secret).provisioning_uri(name=user.username, issuer_name=issuer)
     return FactorBegun(secret=secret, address=address)
